@@ -1,0 +1,200 @@
+//! Configuration: what the user typed, turned into what the program uses.
+//!
+//! [`load`] reads `portcullis.toml`, the files that it names and the `PORTCULLIS_SECTION__KEY`
+//! environment variables, and either returns a [`Config`] in which everything is resolved and
+//! compiled, or every [`Diagnostic`] at once, each with file, line and what to do.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::core::digest::DigestKeys;
+use crate::core::permissions::PermissionSets;
+use crate::core::record::Timestamp;
+use crate::core::routes::Routes;
+
+/// Everything that `serve` and the commands need, resolved and compiled.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file that it came from.
+    pub file: PathBuf,
+    /// Every file that was read: what a reload watches.
+    pub files: Vec<PathBuf>,
+    /// `[gate]`.
+    pub gate: Gate,
+    /// `[upstreams.*]`, by name, ascending; routes refer to them by position.
+    pub upstreams: Vec<Upstream>,
+    /// The route table, compiled.
+    pub routes: Arc<Routes>,
+    /// The permission sets, compiled.
+    pub permission_sets: Arc<PermissionSets>,
+    /// The digest keys.
+    pub keys: Arc<DigestKeys>,
+    /// `[store]`: path of the SQLite database.
+    pub store: StoreUrl,
+    /// `[legacy]`.
+    pub legacy: Legacy,
+    /// `[client_ip]`.
+    pub client_ip: ClientIp,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// `[admin] listen`.
+    pub admin: Option<Listen>,
+    /// What is allowed but ill-advised.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// `[gate]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Where clients connect.
+    pub listen: Vec<Listen>,
+    /// Worker threads; 0: by CPU quota or affinity.
+    pub workers: usize,
+    /// A missing permission is answered 404 instead of 403.
+    pub conceal: bool,
+    /// The credential is passed on to the upstream.
+    pub forward_credential: bool,
+    /// Further headers that may carry a token, lower case.
+    pub credential_headers: Vec<http::HeaderName>,
+    /// Path forms that are let through to routes without captures.
+    pub allow_in_path: crate::core::path::Allowed,
+    /// From SIGTERM until connections are no longer accepted (readiness fails at once).
+    pub drain_delay: Duration,
+    /// From then until what is still running is cut off.
+    pub drain_timeout: Duration,
+}
+
+/// `[upstreams.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Where it can be reached; at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// To a connection.
+    pub connect_timeout: Duration,
+    /// From the request to the response head.
+    pub response_timeout: Duration,
+    /// Without a byte either way.
+    pub idle_timeout: Duration,
+    /// Reads `x-portcullis-projects`, which `project = "defer"` needs.
+    pub enforces_projects: bool,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `http://host:port`; the host may be a name.
+    Http {
+        /// Name or address, IPv6 without brackets.
+        host: String,
+        /// Port, 80 if not given.
+        port: u16,
+    },
+    /// `unix:/path`.
+    Unix(PathBuf),
+}
+
+/// `[store] url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`, relative to the file.
+    Sqlite(PathBuf),
+}
+
+/// `[legacy]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Legacy {
+    /// Whether slow verifiers are accepted at all.
+    pub enabled: bool,
+    /// First second after the last one at which a legacy token may have been made.
+    pub cutoff_end: Timestamp,
+    /// Threads that hash.
+    pub threads: usize,
+    /// Share of the CPU quota that they may use, 0 to 1.
+    pub cpu_share: f64,
+    /// Verifications that may wait.
+    pub queue_limit: usize,
+    /// Hashes tried for one guess, 1 to 16.
+    pub candidates_limit: usize,
+    /// How long a success is remembered.
+    pub cache_ttl: Duration,
+    /// How long a request waits for the lane.
+    pub deadline: Duration,
+    /// Whether a verified token becomes a fast one.
+    pub upgrade: Upgrade,
+}
+
+/// `[legacy] upgrade`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Never; owners rotate.
+    Never,
+    /// At the first successful verification.
+    OnFirstUse,
+}
+
+/// `[client_ip]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientIp {
+    /// Whose word about the client's address is taken; canonical prefixes.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which header holds it.
+    pub header: ClientIpHeader,
+}
+
+/// `[client_ip] header`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientIpHeader {
+    /// `x-forwarded-for`.
+    XForwardedFor,
+    /// `forwarded` (RFC 7239).
+    Forwarded,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// Bytes of a request's body; `None`: unlimited.
+    pub body_bytes: Option<u64>,
+    /// From the first byte of a head to its last.
+    pub header_timeout: Duration,
+    /// Open connections from clients.
+    pub connections: usize,
+}
+
+/// One thing that is wrong, or that should be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file, or the environment variable.
+    pub file: String,
+    /// The line, from 1; 0 where it is about the whole file.
+    pub line: usize,
+    /// The column, from 1; 0 where it is about the whole line.
+    pub column: usize,
+    /// The text of the line, for the caret; empty where the line could hold a secret.
+    pub excerpt: String,
+    /// How many characters the caret underlines.
+    pub width: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do; "did you mean".
+    pub help: Option<String>,
+}

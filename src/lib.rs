@@ -1,0 +1,5 @@
+//! Portcullis: a token-validation sidecar and reverse proxy.
+
+pub mod config;
+pub mod core;
+pub mod store;

@@ -1,0 +1,203 @@
+//! What can be done to the store, by whom, and what comes of it.
+
+use ipnet::IpNet;
+
+use crate::core::record::{
+    AccountId, AccountState, Action, Category, Grant, Licence, Plan, ProjectId, Timestamp, TokenId,
+    TokenState, UserId, Verifier,
+};
+
+/// Who does something, for the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// For instance `operator` for the command line.
+    pub name: String,
+    /// Part of a bulk import: single changes are not numbered for followers, a
+    /// [`super::Store::rebase`] at the end tells them to take a snapshot.
+    pub bulk: bool,
+}
+
+impl Actor {
+    /// The person at the command line.
+    pub fn operator() -> Self {
+        Self { name: "operator".to_owned(), bulk: false }
+    }
+
+    /// The person at the command line, importing.
+    pub fn importer() -> Self {
+        Self { name: "operator".to_owned(), bulk: true }
+    }
+}
+
+/// A token to be made or imported. The store gives it its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// The account.
+    pub account_id: AccountId,
+    /// Its name.
+    pub name: String,
+    /// The user, for a personal token.
+    pub user_id: Option<UserId>,
+    /// Active, or revoked for an imported one that was.
+    pub state: TokenState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// First second at which it is valid.
+    pub not_before: Option<Timestamp>,
+    /// First second at which it is no longer valid.
+    pub expires_at: Option<Timestamp>,
+    /// Prefixes that narrow where it may be used from; canonical.
+    pub allow_ips: Vec<IpNet>,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// How its secret is recognised.
+    pub verifier: Verifier,
+}
+
+/// A change to the store. Commands that find everything as asked already come out as
+/// [`Outcome::Unchanged`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Adds an account, its IP rules not in force.
+    CreateAccount {
+        /// Its number.
+        id: AccountId,
+        /// Its name.
+        name: String,
+        /// What it has bought.
+        plan: Plan,
+        /// Open, or closed for an imported one that was.
+        state: AccountState,
+    },
+    /// Changes what an account has bought. Grants that the new plan does not allow are suspended.
+    SetPlan {
+        /// The account.
+        id: AccountId,
+        /// The new plan.
+        plan: Plan,
+    },
+    /// Opens or closes an account.
+    SetAccountState {
+        /// The account.
+        id: AccountId,
+        /// The new state.
+        state: AccountState,
+    },
+    /// Adds a project.
+    CreateProject {
+        /// The account.
+        account_id: AccountId,
+        /// Its number.
+        id: ProjectId,
+        /// Its name.
+        name: String,
+    },
+    /// Removes a project. Grants on it stay and cover nothing.
+    RemoveProject {
+        /// The account.
+        account_id: AccountId,
+        /// The project.
+        id: ProjectId,
+    },
+    /// Adds a user.
+    CreateUser {
+        /// The account.
+        account_id: AccountId,
+        /// The user's number.
+        id: UserId,
+        /// The user's name.
+        name: String,
+        /// The user's licence.
+        licence: Licence,
+        /// Whether the user administers the account.
+        admin: bool,
+    },
+    /// Removes a user and revokes the user's tokens.
+    RemoveUser {
+        /// The account.
+        account_id: AccountId,
+        /// The user.
+        id: UserId,
+    },
+    /// Adds an IP rule. The CIDR is made canonical; in the other list already, it is refused.
+    AddIpRule {
+        /// The account.
+        account_id: AccountId,
+        /// Allow or deny.
+        action: Action,
+        /// The prefix.
+        cidr: IpNet,
+        /// Its name; may be empty.
+        name: String,
+    },
+    /// Removes the IP rule with this CIDR.
+    RemoveIpRule {
+        /// The account.
+        account_id: AccountId,
+        /// The prefix.
+        cidr: IpNet,
+    },
+    /// Puts an account's IP rules in force, or out of it.
+    EnableIpRules {
+        /// The account.
+        account_id: AccountId,
+        /// In force or not.
+        enabled: bool,
+    },
+    /// Sets a row of the id index, replacing the one with the same index and id.
+    SetId {
+        /// The account.
+        account_id: AccountId,
+        /// Name of the index.
+        index: String,
+        /// The id in paths.
+        id: u64,
+        /// The project that it belongs to.
+        project_id: ProjectId,
+        /// Category of its environment; never `All`.
+        environment_category: Option<Category>,
+    },
+    /// Removes a row of the id index.
+    RemoveId {
+        /// The account.
+        account_id: AccountId,
+        /// Name of the index.
+        index: String,
+        /// The id in paths.
+        id: u64,
+    },
+    /// Adds a token. One with the same verifier in the same account is left as it is.
+    CreateToken(Box<NewToken>),
+    /// Revokes a token, for good.
+    RevokeToken {
+        /// The token.
+        id: TokenId,
+    },
+    /// Makes a successor of the same account, user, name, grants and narrowing, and lets the
+    /// old token expire at `old_expires_at` or at its own expiry, whichever is earlier.
+    RotateToken {
+        /// The old token: neither revoked, expired nor rotated before.
+        id: TokenId,
+        /// How the successor's secret is recognised.
+        verifier: Verifier,
+        /// Now.
+        created_at: Timestamp,
+        /// End of the grace period.
+        old_expires_at: Timestamp,
+    },
+}
+
+/// What came of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; for tokens and IP rules, the number that the store gave.
+    Changed {
+        /// Number of the new token or rule, where the command makes one; else 0.
+        id: u64,
+    },
+    /// Everything was as asked already.
+    Unchanged {
+        /// Number of the token or rule that was there; else 0.
+        id: u64,
+    },
+}

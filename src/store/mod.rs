@@ -1,0 +1,153 @@
+//! The store: the truth about accounts, projects, users, tokens, IP rules and id-index rows.
+//!
+//! Everything that writes goes through [`Store::apply`], which enforces the rules of the domain
+//! once for every caller, writes the change, its audit event and its place in the change log in
+//! one transaction, and returns only when that is durable. Gates never ask the store while a
+//! request waits: they follow the change log by an opaque [`Cursor`].
+
+mod command;
+mod cursor;
+mod error;
+mod sqlite;
+mod view;
+
+pub use command::{Actor, Command, NewToken, Outcome};
+pub use cursor::Cursor;
+pub use error::StoreError;
+pub use sqlite::SqliteStore;
+pub use view::{AccountView, IdView, IpRuleView, ProjectView, TokenFilter, TokenView, UserView};
+
+use std::sync::Arc;
+
+use crate::core::permissions::PermissionSets;
+use crate::core::record::{AccountId, Record, Timestamp, TokenId, Verifier};
+
+/// The rules of the domain that depend on configuration.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Which sets there are, their families and the plans that allow them.
+    pub permission_sets: Arc<PermissionSets>,
+    /// First second after the last one at which a token with a slow verifier may have been made.
+    pub cutoff_end: Timestamp,
+    /// Most tokens that may share a selector, or an account where they have none.
+    pub candidates_limit: usize,
+}
+
+/// What has happened since a cursor.
+#[derive(Debug)]
+pub enum Changes {
+    /// The present state of everything that changed, in the order of its last change, and the
+    /// cursor to go on from. At most the limit that was asked for; empty when there is nothing.
+    Frame {
+        /// The records to put in place of what was there.
+        records: Vec<Record>,
+        /// Where to go on.
+        cursor: Cursor,
+    },
+    /// The cursor belongs to another store or epoch, or too much has happened: take a snapshot.
+    Rebase,
+}
+
+/// The store as everything else sees it. One implementation a database.
+pub trait Store: Send + Sync {
+    /// Applies one command and returns when it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`] says which rule of the domain or which part of the database refused it;
+    /// then nothing has changed.
+    fn apply(&self, actor: &Actor, command: Command) -> Result<Outcome, StoreError> {
+        self.apply_all(actor, vec![command]).pop().expect("one result for each command")
+    }
+
+    /// Applies commands in order, in as few durable commits as possible: one that is refused
+    /// leaves no trace and does not stop the others. One result for each command, in order.
+    fn apply_all(&self, actor: &Actor, commands: Vec<Command>) -> Vec<Result<Outcome, StoreError>>;
+
+    /// Notes in the change log that followers shall take a snapshot rather than follow frames:
+    /// written after a bulk import whose commands were applied with [`Actor::bulk`].
+    ///
+    /// # Errors
+    /// The database's.
+    fn rebase(&self) -> Result<(), StoreError>;
+
+    /// Hands every record of one consistent snapshot to `sink`, accounts before their tokens
+    /// and ids, and returns the cursor from which to follow.
+    ///
+    /// # Errors
+    /// The database's, or the first that `sink` returns.
+    fn snapshot(
+        &self,
+        sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
+    ) -> Result<Cursor, StoreError>;
+
+    /// What changed after the cursor, at most `limit` records (at least one whole change).
+    ///
+    /// # Errors
+    /// The database's.
+    fn changes_after(&self, cursor: &Cursor, limit: usize) -> Result<Changes, StoreError>;
+
+    /// A number that differs whenever another process or thread has committed: cheap to ask
+    /// twenty times a second.
+    ///
+    /// # Errors
+    /// The database's.
+    fn data_version(&self) -> Result<u64, StoreError>;
+
+    /// Every account, ascending.
+    ///
+    /// # Errors
+    /// The database's.
+    fn accounts(&self) -> Result<Vec<AccountView>, StoreError>;
+
+    /// One account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or the database's.
+    fn account(&self, id: AccountId) -> Result<AccountView, StoreError>;
+
+    /// The projects of an account, ascending.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn projects(&self, account: AccountId) -> Result<Vec<ProjectView>, StoreError>;
+
+    /// The users of an account, ascending.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn users(&self, account: AccountId) -> Result<Vec<UserView>, StoreError>;
+
+    /// The IP rules of an account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn ip_rules(&self, account: AccountId) -> Result<Vec<IpRuleView>, StoreError>;
+
+    /// The id-index rows of an account, by index and id.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn ids(&self, account: AccountId) -> Result<Vec<IdView>, StoreError>;
+
+    /// Hands the tokens that the filter lets through to `sink`, by id.
+    ///
+    /// # Errors
+    /// The database's, or the first that `sink` returns.
+    fn tokens(
+        &self,
+        filter: &TokenFilter,
+        sink: &mut dyn FnMut(TokenView) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+
+    /// One token.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or the database's.
+    fn token(&self, id: TokenId) -> Result<TokenView, StoreError>;
+
+    /// The token that has exactly this digest or SHA-256, if any.
+    ///
+    /// # Errors
+    /// The database's.
+    fn token_by_verifier(&self, verifier: &Verifier) -> Result<Option<TokenView>, StoreError>;
+}

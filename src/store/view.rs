@@ -1,0 +1,116 @@
+//! What the store shows to people and to `export`: the domain's records with their names and
+//! times, and never a secret. Serialised, their keys are the import format's.
+
+use ipnet::IpNet;
+
+use crate::core::record::{
+    AccountId, AccountState, Action, Category, Grant, Licence, Plan, ProjectId, Timestamp, TokenId,
+    TokenState, UserId, Verifier,
+};
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountView {
+    /// Its number.
+    pub id: AccountId,
+    /// Its name.
+    pub name: String,
+    /// What it has bought.
+    pub plan: Plan,
+    /// Open or closed.
+    pub state: AccountState,
+    /// Whether its IP rules are in force.
+    pub ip_rules_enabled: bool,
+}
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectView {
+    /// The account.
+    pub account_id: AccountId,
+    /// Its number.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserView {
+    /// The account.
+    pub account_id: AccountId,
+    /// The user's number.
+    pub id: UserId,
+    /// The user's name.
+    pub name: String,
+    /// The user's licence.
+    pub licence: Licence,
+    /// Whether the user administers the account.
+    pub admin: bool,
+}
+
+/// An IP rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpRuleView {
+    /// The account.
+    pub account_id: AccountId,
+    /// Its number.
+    pub id: u64,
+    /// Allow or deny.
+    pub action: Action,
+    /// The canonical prefix.
+    pub cidr: IpNet,
+    /// Its name; may be empty.
+    pub name: String,
+}
+
+/// A row of the id index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdView {
+    /// The account.
+    pub account_id: AccountId,
+    /// Name of the index.
+    pub index: String,
+    /// The id in paths.
+    pub id: u64,
+    /// The project that it belongs to.
+    pub project_id: ProjectId,
+    /// Category of its environment.
+    pub environment_category: Option<Category>,
+}
+
+/// A token. Its verifier shows nothing in `Debug`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenView {
+    /// Its number.
+    pub id: TokenId,
+    /// The account.
+    pub account_id: AccountId,
+    /// Its name.
+    pub name: String,
+    /// The user, for a personal token.
+    pub user_id: Option<UserId>,
+    /// Active or revoked.
+    pub state: TokenState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// First second at which it is valid.
+    pub not_before: Option<Timestamp>,
+    /// First second at which it is no longer valid.
+    pub expires_at: Option<Timestamp>,
+    /// Prefixes that narrow where it may be used from.
+    pub allow_ips: Vec<IpNet>,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+    /// How its secret is recognised.
+    pub verifier: Verifier,
+    /// The token that replaced it in a rotation.
+    pub rotated_to: Option<TokenId>,
+}
+
+/// Which tokens to list. `Default` lists all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenFilter {
+    /// Of this account only.
+    pub account_id: Option<AccountId>,
+}
