@@ -198,3 +198,12 @@ pub struct Diagnostic {
     /// What to do; "did you mean".
     pub help: Option<String>,
 }
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
