@@ -3,14 +3,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use http::header::{AUTHORIZATION, HeaderName};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::LocalSet;
@@ -18,6 +17,7 @@ use tokio::task::LocalSet;
 use super::client_ip::TrustedProxies;
 use super::connection;
 use super::deadline::{Deadlines, TICK};
+use super::listener::Accepted;
 use crate::config::Config;
 use crate::feed::Shared;
 use crate::legacy::Lane;
@@ -30,12 +30,8 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection for a worker.
 #[derive(Debug)]
 pub struct Handoff {
-    /// The socket, not blocking.
-    pub socket: OwnedFd,
-    /// The peer's address; `None` on a unix socket.
-    pub peer: Option<IpAddr>,
-    /// TCP, or a unix socket.
-    pub is_tcp: bool,
+    /// The connection.
+    pub accepted: Accepted,
     /// Its place among the gate's connections.
     pub permit: OwnedSemaphorePermit,
 }
@@ -47,8 +43,8 @@ pub struct WorkerSettings {
     pub shared: Arc<Shared>,
     /// Where counts go.
     pub metrics: Arc<Metrics>,
-    /// The slow lane, where it is on.
-    pub lane: Option<Arc<Lane>>,
+    /// The slow lane, where it is on. Replaced by a reload.
+    pub lane: Arc<ArcSwapOption<Lane>>,
     /// Becomes `true` when connections shall finish what they do and end.
     pub drain: watch::Receiver<bool>,
 }
@@ -105,7 +101,7 @@ impl Pool {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: WorkerMetrics,
-    pub(crate) lane: Option<Arc<Lane>>,
+    pub(crate) lane: Arc<ArcSwapOption<Lane>>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) drain: watch::Receiver<bool>,
     pub(crate) ids: DecisionIds,

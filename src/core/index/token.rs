@@ -51,7 +51,7 @@ impl<'i> Token<'i> {
 }
 
 /// What few tokens have, kept aside so that the table stays small.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Extra {
     pub(super) user: Option<TokenUser>,
     pub(super) not_before: Option<Timestamp>,
