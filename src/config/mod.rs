@@ -4,6 +4,34 @@
 //! environment variables, and either returns a [`Config`] in which everything is resolved and
 //! compiled, or every [`Diagnostic`] at once, each with file, line and what to do.
 
+mod client_ip;
+mod diagnostic;
+pub mod duration;
+mod env;
+mod files;
+mod gate;
+mod keys;
+mod legacy;
+mod limits;
+mod listen;
+mod load;
+mod permission_sets;
+mod read;
+mod report;
+mod requires;
+mod routes;
+pub mod samples;
+mod schema;
+mod source;
+mod store;
+pub mod suggest;
+mod tree;
+mod upstreams;
+
+pub use diagnostic::{Diagnostic, Severity, render};
+pub use env::process_environment;
+pub use load::load;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +61,7 @@ pub struct Config {
     pub permission_sets: Arc<PermissionSets>,
     /// The digest keys.
     pub keys: Arc<DigestKeys>,
-    /// `[store]`: path of the SQLite database.
+    /// `[store]`: where the truth is kept.
     pub store: StoreUrl,
     /// `[legacy]`.
     pub legacy: Legacy,
@@ -180,21 +208,13 @@ pub struct Limits {
     pub connections: usize,
 }
 
-/// One thing that is wrong, or that should be looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// The file, or the environment variable.
-    pub file: String,
-    /// The line, from 1; 0 where it is about the whole file.
-    pub line: usize,
-    /// The column, from 1; 0 where it is about the whole line.
-    pub column: usize,
-    /// The text of the line, for the caret; empty where the line could hold a secret.
-    pub excerpt: String,
-    /// How many characters the caret underlines.
-    pub width: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to do; "did you mean".
-    pub help: Option<String>,
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
+#[cfg(test)]
+mod tests;

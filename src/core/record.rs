@@ -24,6 +24,16 @@ pub type ProjectId = u64;
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+impl fmt::Display for Timestamp {
+    /// RFC 3339, in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0) {
+            Ok(time) => write!(f, "{time}"),
+            Err(_) => write!(f, "{} seconds after 1970", self.0),
+        }
+    }
+}
+
 /// What an account has bought. Decides which permission sets its service tokens may carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -168,6 +168,9 @@ pub enum Command {
     },
     /// Adds a token. One with the same verifier in the same account is left as it is.
     CreateToken(Box<NewToken>),
+    /// Adds a token out of an export. Unlike a new one it may hold grants that are suspended at
+    /// present, by the account's plan or because their project was removed.
+    RestoreToken(Box<NewToken>),
     /// Revokes a token, for good.
     RevokeToken {
         /// The token.

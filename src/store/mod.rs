@@ -5,6 +5,7 @@
 //! one transaction, and returns only when that is durable. Gates never ask the store while a
 //! request waits: they follow the change log by an opaque [`Cursor`].
 
+mod check;
 mod command;
 mod cursor;
 mod error;

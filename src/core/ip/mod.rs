@@ -1,4 +1,15 @@
 //! IP rules: which addresses an account lets in.
+//!
+//! Text becomes a canonical prefix here ([`parse_cidr`]); an account's prefixes become
+//! [`IpRules`], which the index holds and every decision asks; prefixes without actions (trusted
+//! proxies, a token's own `allow_ips`) become a [`PrefixSet`].
+
+mod family;
+mod prefix;
+mod rules;
+mod steps;
+
+pub use rules::{IpRules, Judgement, PrefixSet};
 
 use std::net::IpAddr;
 

@@ -105,7 +105,7 @@ pub enum RouteError {
     #[error("`project = {{ query = … }}` is for GET and HEAD only: say so in `methods`")]
     QueryMethods,
     /// Two routes that match the same requests.
-    #[error("the same path and method as the route at line {{other}}")]
+    #[error("the same path and method as the route at position {other} of the table")]
     Equal {
         /// Position of the other route.
         other: usize,

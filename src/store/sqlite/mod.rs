@@ -1,4 +1,160 @@
 //! The store in a SQLite database.
+//!
+//! One thread writes, and gathers what waits for it into one durable commit (`writer`); what a
+//! command does is in `execute` and the files beside it. Reading goes over connections of its
+//! own (`readers`), each read in one transaction. Several processes may have the file open.
+
+mod accounts;
+mod execute;
+mod feed;
+mod ids;
+mod ip_rules;
+mod readers;
+mod rows;
+mod schema;
+mod tokens;
+mod views;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use self::readers::Readers;
+use self::writer::{Work, Writer};
+use super::{
+    AccountView, Actor, Changes, Command, Cursor, IdView, IpRuleView, Outcome, ProjectView, Rules,
+    Store, StoreError, TokenFilter, TokenView, UserView,
+};
+use crate::core::record::{AccountId, Record, TokenId, Verifier};
 
 /// The store in a SQLite database: one file, one writer, readers beside it.
-pub struct SqliteStore {}
+pub struct SqliteStore {
+    path: PathBuf,
+    rules: Arc<ArcSwap<Rules>>,
+    readers: Readers,
+    writer: Writer,
+}
+
+impl SqliteStore {
+    /// Makes an empty store in a new file, readable for its owner alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where there is a file already, or the database's.
+    pub fn create(path: &Path, rules: Rules) -> Result<Self, StoreError> {
+        schema::create(path)?;
+        Ok(Self::over(path, rules))
+    }
+
+    /// Opens a store, bringing its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] where there is no file, or the database's.
+    pub fn open(path: &Path, rules: Rules) -> Result<Self, StoreError> {
+        schema::check(path)?;
+        Ok(Self::over(path, rules))
+    }
+
+    /// Puts other rules in force for the commands that follow: after a reload.
+    pub fn replace_rules(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
+    }
+
+    fn over(path: &Path, rules: Rules) -> Self {
+        let rules = Arc::new(ArcSwap::from_pointee(rules));
+        Self {
+            path: path.to_owned(),
+            readers: Readers::new(path.to_owned()),
+            writer: Writer::new(path.to_owned(), Arc::clone(&rules)),
+            rules,
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store for SqliteStore {
+    fn apply_all(&self, actor: &Actor, commands: Vec<Command>) -> Vec<Result<Outcome, StoreError>> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        let expected = commands.len();
+        let work = Work::Commands { actor: actor.clone(), commands };
+        self.writer.submit(work).unwrap_or_else(|error| vec![Err(error); expected])
+    }
+
+    fn rebase(&self) -> Result<(), StoreError> {
+        self.writer.submit(Work::Rebase)?.into_iter().try_for_each(|outcome| outcome.map(|_| ()))
+    }
+
+    fn snapshot(
+        &self,
+        sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
+    ) -> Result<Cursor, StoreError> {
+        self.readers.read(|connection| feed::snapshot(connection, sink))
+    }
+
+    fn changes_after(&self, cursor: &Cursor, limit: usize) -> Result<Changes, StoreError> {
+        self.readers.read(|connection| feed::changes_after(connection, cursor, limit))
+    }
+
+    fn data_version(&self) -> Result<u64, StoreError> {
+        self.readers.data_version()
+    }
+
+    fn accounts(&self) -> Result<Vec<AccountView>, StoreError> {
+        self.readers.read(views::accounts)
+    }
+
+    fn account(&self, id: AccountId) -> Result<AccountView, StoreError> {
+        self.readers.read(|connection| views::account(connection, id))
+    }
+
+    fn projects(&self, account: AccountId) -> Result<Vec<ProjectView>, StoreError> {
+        self.readers.read(|connection| views::projects(connection, account))
+    }
+
+    fn users(&self, account: AccountId) -> Result<Vec<UserView>, StoreError> {
+        self.readers.read(|connection| views::users(connection, account))
+    }
+
+    fn ip_rules(&self, account: AccountId) -> Result<Vec<IpRuleView>, StoreError> {
+        self.readers.read(|connection| views::ip_rules(connection, account))
+    }
+
+    fn ids(&self, account: AccountId) -> Result<Vec<IdView>, StoreError> {
+        self.readers.read(|connection| views::ids(connection, account))
+    }
+
+    fn tokens(
+        &self,
+        filter: &TokenFilter,
+        sink: &mut dyn FnMut(TokenView) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.readers.read(|connection| views::tokens(connection, filter, sink))
+    }
+
+    fn token(&self, id: TokenId) -> Result<TokenView, StoreError> {
+        self.readers.read(|connection| views::token(connection, id))
+    }
+
+    fn token_by_verifier(&self, verifier: &Verifier) -> Result<Option<TokenView>, StoreError> {
+        self.readers.read(|connection| views::token_by_verifier(connection, verifier))
+    }
+}
+
+/// Messages of the database name tables and columns, never what is in them.
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}

@@ -1,0 +1,96 @@
+//! Reads the whole configuration: the file, the environment and the files that it names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::diagnostic::Diagnostic;
+use super::env::{self, Environment};
+use super::files::{self, Files};
+use super::read::Table;
+use super::report::{Mistake, Report};
+use super::source::{At, Source};
+use super::tree::{self, Entries};
+use super::{
+    Config, Gate, Listen, client_ip, gate, keys, legacy, limits, listen, permission_sets, routes,
+    schema, store, upstreams,
+};
+
+/// Reads a configuration, with `environment` going before the file.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of files and lines. If `file` itself cannot be
+/// read or is not TOML, only that.
+pub fn load(
+    file: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, Vec<Diagnostic>> {
+    let environment: Environment = environment.into_iter().collect();
+    let report = Report::default();
+    let config = main_file(file, &report).and_then(|(mut entries, source)| {
+        env::apply(&mut entries, &environment, &report);
+        read(file, &Table::root(&entries, source, &report), &environment)
+    });
+    let (errors, warnings) = report.finish();
+    match config {
+        Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
+        _ => Err(errors),
+    }
+}
+
+fn main_file(file: &Path, report: &Report) -> Option<(Entries, usize)> {
+    let text = match std::fs::File::open(file).and_then(files::text) {
+        Ok(text) => text,
+        Err(error) => {
+            let at = At::whole(report.add(Source::opaque(file.display().to_string())));
+            let mistake = Mistake::new(format!("cannot read it: {error}"));
+            report.error(
+                at,
+                mistake.help("name the file with -c, or make one with `portcullis init DIR`"),
+            );
+            return None;
+        }
+    };
+    let source = report.add(Source::file(file, text.clone()));
+    Some((tree::parse(&text, source, report)?, source))
+}
+
+fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Config> {
+    root.allow(&schema::sections());
+    let files = Files::beside(file);
+    let base = files.base();
+    let gate = gate::read(root, base);
+    let admin = store::admin(root, base);
+    check_listeners(root, &gate, admin.as_ref());
+    let upstreams = upstreams::read(root, base);
+    let legacy = legacy::read(root);
+    let client_ip = client_ip::read(root);
+    let limits = limits::read(root);
+    let store = store::read(root, base);
+    store::check_feed(root);
+    store::check_control(root, base);
+    let keys = keys::read(root, &files, environment);
+    let permission_sets = permission_sets::read(root, &files);
+    let routes = routes::read(root, &files, &upstreams, permission_sets.as_ref());
+    Some(Config {
+        file: file.to_path_buf(),
+        files: files.into_read(),
+        gate,
+        upstreams,
+        routes: Arc::new(routes?),
+        permission_sets: Arc::new(permission_sets?),
+        keys: Arc::new(keys?),
+        store: store?,
+        legacy,
+        client_ip,
+        limits,
+        admin,
+        warnings: Vec::new(),
+    })
+}
+
+fn check_listeners(root: &Table<'_>, gate: &Gate, admin: Option<&Listen>) {
+    let taken = |admin: &Listen| gate.listen.iter().any(|of_gate| listen::clash(of_gate, admin));
+    if admin.is_some_and(taken) {
+        root.section("admin").error("listen", listen::taken());
+    }
+}

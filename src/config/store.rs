@@ -1,0 +1,91 @@
+//! `[store]`, `[feed]`, `[admin]` and `[control]`: where the truth is, and who may look.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use super::read::{Table, name};
+use super::report::Mistake;
+use super::schema;
+use super::tree::Node;
+use super::{Listen, StoreUrl, listen};
+
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+const DEFAULT_CONTROL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
+const EXAMPLE: &str = "write url = \"sqlite:portcullis.db\"";
+
+/// Reads `[store]`; `None` where there is a mistake, which is reported.
+pub(super) fn read(root: &Table<'_>, base: &Path) -> Option<StoreUrl> {
+    let store = root.section("store");
+    store.allow(&schema::names(schema::keys("store")));
+    if root.section("store").node("url").is_none() {
+        store.error("url", Mistake::new("[store] `url` is required").help(EXAMPLE));
+    }
+    store.take("url", |node| url(node, base))
+}
+
+fn url(node: &Node, base: &Path) -> Result<StoreUrl, Mistake> {
+    let given = name(node)?;
+    if given.starts_with("postgres:") || given.starts_with("postgresql:") {
+        return Err(
+            Mistake::new("a store in PostgreSQL is not available in this version").help(EXAMPLE)
+        );
+    }
+    let Some(path) = given.strip_prefix("sqlite:") else {
+        return Err(Mistake::new("the url must begin with `sqlite:`").help(EXAMPLE));
+    };
+    if path.starts_with("//") && !path.starts_with("///") {
+        return Err(Mistake::new("`sqlite://` would need an empty host and a whole path")
+            .help("write sqlite:PATH, without slashes in front of a relative path"));
+    }
+    if path.is_empty() || path.ends_with('/') || path.contains(":memory:") {
+        return Err(Mistake::new("the url names no file for the database").help(EXAMPLE));
+    }
+    Ok(StoreUrl::Sqlite(base.join(path.strip_prefix("//").unwrap_or(path))))
+}
+
+/// Refuses `[feed]`: a gate that silently had no store to follow would be worse.
+pub(super) fn check_feed(root: &Table<'_>) {
+    let feed = root.section("feed");
+    feed.allow(&schema::names(schema::keys("feed")));
+    if feed.text("url").is_some() {
+        feed.error(
+            "url",
+            Mistake::new("following a control is not available in this version")
+                .help("remove [feed] and give the gate its own [store]"),
+        );
+    }
+    for key in ["token_env", "cache"] {
+        if feed.text(key).is_some() {
+            feed.warn(key, Mistake::new(format!("`{key}` has no effect without [feed] `url`")));
+        }
+    }
+}
+
+/// Reads `[admin]`; an empty `listen` turns it off.
+pub(super) fn admin(root: &Table<'_>, base: &Path) -> Option<Listen> {
+    let admin = root.section("admin");
+    admin.allow(&schema::names(schema::keys("admin")));
+    listen::optional(&admin, "listen", DEFAULT_ADMIN, base)
+}
+
+/// Checks `[control]`, which nothing uses yet.
+pub(super) fn check_control(root: &Table<'_>, base: &Path) {
+    let control = root.section("control");
+    control.allow(&schema::names(schema::keys("control")));
+    if control.is_empty() {
+        return;
+    }
+    let Some(address) = listen::optional(&control, "listen", DEFAULT_CONTROL, base) else { return };
+    control.warn(
+        "listen",
+        Mistake::new("nothing listens on [control] in this version")
+            .help("manage accounts and tokens with the portcullis commands"),
+    );
+    if !listen::is_local(&address) && control.node("tls").is_none() {
+        control.warn(
+            "listen",
+            Mistake::new("[control] without `tls` would send tokens without encryption")
+                .help("listen on a loopback address, or set `tls`"),
+        );
+    }
+}

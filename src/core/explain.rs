@@ -1,0 +1,202 @@
+//! A decision, step by step: the same functions as [`super::decide`], with their findings kept.
+
+use serde::Serialize;
+
+use super::decide::{self, Step, Trace};
+use super::facts::Facts;
+use super::index::{Index, Token};
+use super::record::Timestamp;
+use super::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
+
+/// A decision, explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// What comes of it.
+    pub verdict: Outcome,
+    /// Why.
+    pub reason: &'static str,
+    /// The status that the caller gets; 200 where it would be forwarded.
+    pub status: u16,
+    /// The steps, in order.
+    pub steps: Vec<StepReport>,
+    /// What would let it through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+/// What comes of a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Forwarded.
+    Allow,
+    /// Refused.
+    Deny,
+    /// Let through once the slow lane has recognised the token.
+    Slow,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StepReport {
+    /// Its name.
+    pub step: &'static str,
+    /// What came of it.
+    pub outcome: StepOutcome,
+    /// What it found.
+    pub detail: String,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It passed.
+    Pass,
+    /// It failed, and the decision ended there.
+    Fail,
+    /// It was not reached, or does not apply.
+    Skipped,
+}
+
+/// The first part of an explanation: done, or waiting for the slow lane's word.
+#[derive(Debug)]
+pub enum Explained {
+    /// Done.
+    Done(Explanation),
+    /// The slow lane has to be asked; then [`Pending::recognised`] or [`Pending::mismatched`].
+    Slow(Pending),
+}
+
+/// An explanation that waits for the slow lane's word.
+#[derive(Debug)]
+pub struct Pending {
+    notes: Notes,
+    /// What to ask.
+    pub request: SlowRequest,
+    conceal: bool,
+}
+
+/// Explains the decision about a request.
+pub fn explain(index: &Index, facts: &Facts<'_>, now: Timestamp, conceal: bool) -> Explained {
+    let mut notes = Notes::default();
+    match decide::judge(index, facts, now, &mut notes) {
+        Verdict::Slow(request) => Explained::Slow(Pending { notes, request, conceal }),
+        Verdict::Allow(permit) => Explained::Done(notes.allow(&permit, Outcome::Allow)),
+        Verdict::Deny(denial) => Explained::Done(notes.deny(denial, conceal)),
+    }
+}
+
+/// Explains the decision about a request with a token that is known by other means than its
+/// secret: by its number.
+pub fn explain_token(
+    index: &Index,
+    facts: &Facts<'_>,
+    token: Token<'_>,
+    now: Timestamp,
+    conceal: bool,
+) -> Explanation {
+    let mut notes = Notes::default();
+    let outcome = if token.is_slow() { Outcome::Slow } else { Outcome::Allow };
+    judge_token(index, facts, token, now, conceal, &mut notes, outcome)
+}
+
+impl Pending {
+    /// Goes on with the token that the slow lane recognised.
+    pub fn recognised(
+        mut self,
+        index: &Index,
+        facts: &Facts<'_>,
+        token: u64,
+        now: Timestamp,
+    ) -> Explanation {
+        self.notes.steps.retain(|report| report.step != Step::Token.name() && report.step != Step::Request.name());
+        match index.find_slow(token) {
+            Some(token) => {
+                judge_token(index, facts, token, now, self.conceal, &mut self.notes, Outcome::Slow)
+            }
+            None => self.mismatched(),
+        }
+    }
+
+    /// Ends with none of the candidates recognised.
+    pub fn mismatched(mut self) -> Explanation {
+        self.notes.steps.retain(|report| report.step != Step::Token.name());
+        self.notes.fail(
+            Step::Token,
+            || format!("slow lane: none of {} candidates has this secret", self.request.candidates.len()),
+            || "check the token, or make a new one: `portcullis token create`".to_owned(),
+        );
+        let denial = Denial {
+            reason: Reason::LegacyMismatch,
+            caller: None,
+            accepted_scheme: self.request.accepted_scheme,
+            lane: Lane::Slow,
+        };
+        self.notes.deny(denial, self.conceal)
+    }
+}
+
+fn judge_token(
+    index: &Index,
+    facts: &Facts<'_>,
+    token: Token<'_>,
+    now: Timestamp,
+    conceal: bool,
+    notes: &mut Notes,
+    outcome: Outcome,
+) -> Explanation {
+    let lane = if token.is_slow() { Lane::Slow } else { Lane::Fast };
+    let judged = decide::request(index, facts, notes).and_then(|target| {
+        notes.pass(Step::Token, || match lane {
+            Lane::Slow => format!("token {}, a legacy token: recognised by the slow lane", token.id()),
+            _ => format!("token {}", token.id()),
+        });
+        decide::admit(index, facts, &target, token, lane, now, notes)
+    });
+    match judged {
+        Ok(permit) => std::mem::take(notes).allow(&permit, outcome),
+        Err(denial) => std::mem::take(notes).deny(denial, conceal),
+    }
+}
+
+/// What the steps said.
+#[derive(Debug, Default)]
+struct Notes {
+    steps: Vec<StepReport>,
+    fix: Option<String>,
+}
+
+impl Trace for Notes {
+    fn pass(&mut self, step: Step, detail: impl FnOnce() -> String) {
+        self.steps.push(StepReport { step: step.name(), outcome: StepOutcome::Pass, detail: detail() });
+    }
+
+    fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> String) {
+        self.steps.push(StepReport { step: step.name(), outcome: StepOutcome::Fail, detail: detail() });
+        self.fix = Some(fix());
+    }
+}
+
+impl Notes {
+    fn allow(self, permit: &Permit<'_>, outcome: Outcome) -> Explanation {
+        self.finish(outcome, permit.reason(), 200)
+    }
+
+    fn deny(self, denial: Denial, conceal: bool) -> Explanation {
+        self.finish(Outcome::Deny, denial.reason, denial.reason.status(conceal))
+    }
+
+    /// Puts the steps in order, those that were not reached as skipped.
+    fn finish(mut self, verdict: Outcome, reason: Reason, status: u16) -> Explanation {
+        let steps = Step::ALL.map(|step| {
+            let found = self.steps.iter().position(|report| report.step == step.name());
+            found.map(|at| self.steps.swap_remove(at)).unwrap_or_else(|| StepReport {
+                step: step.name(),
+                outcome: StepOutcome::Skipped,
+                detail: String::new(),
+            })
+        });
+        Explanation { verdict, reason: reason.name(), status, steps: steps.into(), fix: self.fix }
+    }
+}

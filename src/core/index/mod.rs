@@ -1,0 +1,326 @@
+//! The index: everything that decisions need, immutable and in memory.
+//!
+//! An [`Index`] is a read-only base and a small overlay of what changed since, looked up first
+//! and costing one branch while it is empty. A change makes a new `Index` of shared parts; from
+//! time to time the overlay is folded into the next base. Nobody ever waits for a lock.
+
+mod account;
+mod base;
+mod grants;
+mod ids;
+mod levels;
+mod overlay;
+mod slow;
+mod table;
+mod token;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use account::Account;
+pub use grants::{GrantView, Grants};
+pub use token::Token;
+
+use base::{Base, BaseBuilder};
+pub(crate) use ids::{IdKey, IdRow};
+use overlay::Overlay;
+use slow::SlowView;
+use table::Bits;
+
+use super::digest::DigestKeys;
+use super::path::Allowed;
+use super::permissions::PermissionSets;
+use super::record::{AccountId, Record, Timestamp, TokenId, Verifier};
+use super::routes::Routes;
+
+/// What decisions need besides the store's records: the configuration's part of the index.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The route table.
+    pub routes: Arc<Routes>,
+    /// The permission sets.
+    pub permission_sets: Arc<PermissionSets>,
+    /// The digest keys.
+    pub keys: Arc<DigestKeys>,
+    /// Path forms that are let through to routes without captures.
+    pub allow_in_path: Allowed,
+    /// Most hashes tried for one guess; 0 where slow verifiers are off.
+    pub candidates_limit: usize,
+}
+
+impl Policy {
+    /// Whether records compiled under the other policy mean the same under this one, so that an
+    /// index can change its policy without being built anew.
+    pub fn reads_alike(&self, other: &Self) -> bool {
+        let ids = |policy: &Self| policy.keys.iter().map(|key| key.id().to_owned()).collect::<Vec<_>>();
+        let names = |policy: &Self| {
+            policy.permission_sets.iter().map(|set| set.name().to_owned()).collect::<Vec<_>>()
+        };
+        ids(self) == ids(other)
+            && names(self) == names(other)
+            && self.routes.index_names() == other.routes.index_names()
+    }
+}
+
+/// Why an index cannot be built from the records given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexError {
+    /// A token came before its account, or without it.
+    #[error("token {token} is of account {account}, which the snapshot does not hold")]
+    UnknownAccount {
+        /// The token.
+        token: TokenId,
+        /// The account.
+        account: AccountId,
+    },
+    /// More than fit into 31 bits.
+    #[error("too many {0} for one index")]
+    Full(&'static str),
+}
+
+/// A token that a secret could be, to be tried by the slow lane.
+#[derive(Clone)]
+pub struct Candidate {
+    /// The token.
+    pub token_id: TokenId,
+    /// Its version: a remembered verification of another one is void.
+    pub version: u64,
+    /// Its password hash.
+    pub encoded: Arc<str>,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Candidate({}, redacted)", self.token_id)
+    }
+}
+
+/// Everything that decisions need, as of one position in the store's change log.
+#[derive(Clone, Debug)]
+pub struct Index {
+    policy: Arc<Policy>,
+    base: Arc<Base>,
+    overlay: Overlay,
+    sequence: u64,
+}
+
+impl Index {
+    /// The index of a snapshot's records, accounts before what refers to them, as of `sequence`.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn build(
+        policy: Arc<Policy>,
+        records: impl IntoIterator<Item = Record>,
+        sequence: u64,
+    ) -> Result<Self, IndexError> {
+        let mut builder = IndexBuilder::new(policy);
+        records.into_iter().try_for_each(|record| builder.add(record))?;
+        Ok(builder.finish(sequence))
+    }
+
+    /// This index with the records put in place of what was there, as of `sequence`.
+    #[must_use]
+    pub fn apply<'r>(&self, records: impl IntoIterator<Item = &'r Record>, sequence: u64) -> Self {
+        let mut next = self.clone();
+        records.into_iter().for_each(|record| next.overlay.put(record, &self.policy));
+        next.sequence = sequence;
+        next
+    }
+
+    /// This index with its overlay folded into a new base.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn fold(&self) -> Result<Self, IndexError> {
+        Ok(Self {
+            policy: self.policy.clone(),
+            base: Arc::new(self.base.fold(&self.overlay)?),
+            overlay: Overlay::default(),
+            sequence: self.sequence,
+        })
+    }
+
+    /// This index under another policy that [reads alike](Policy::reads_alike).
+    #[must_use]
+    pub fn with_policy(&self, policy: Arc<Policy>) -> Self {
+        Self { policy, ..self.clone() }
+    }
+
+    /// The configuration's part.
+    #[inline]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Position of the last change that it holds.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Tokens in the base. Those that came since are in the overlay.
+    pub fn base_tokens(&self) -> usize {
+        self.base.tokens()
+    }
+
+    /// Changes since the base.
+    pub fn overlay_entries(&self) -> usize {
+        self.overlay.len()
+    }
+
+    /// Tokens, revoked ones included.
+    pub fn tokens(&self) -> usize {
+        let added = self.overlay.tokens().filter(|(bits, _)| !self.base.contains(*bits)).count();
+        let slow = self.overlay.slow.iter();
+        let slow = slow.filter(|(id, token)| token.is_some() && !self.base.slow.contains(*id));
+        self.base.tokens() + added + slow.count()
+    }
+
+    /// Bytes of the parts of the base that grow with the number of tokens and accounts.
+    pub fn memory_bytes(&self) -> usize {
+        self.base.memory_bytes()
+    }
+
+    /// The account of that number.
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.overlay.account(id).or_else(|| self.base.account(id))
+    }
+
+    /// The fast token that this secret is, by any digest key or by SHA-256.
+    #[inline]
+    pub(crate) fn find_secret(&self, secret: &[u8]) -> Option<Token<'_>> {
+        for key in self.policy.keys.iter() {
+            if let Some(token) = self.find_bits(bits(&key.digest(secret).0)) {
+                return Some(token);
+            }
+        }
+        if self.base.has_sha256 || self.overlay.has_sha256 {
+            return self.find_bits(bits(&sha256(secret)));
+        }
+        None
+    }
+
+    /// The token of a record's verifier: for `explain`, which may have no secret.
+    pub fn find_verifier(&self, token: TokenId, verifier: &Verifier) -> Option<Token<'_>> {
+        match fast_bits(verifier, &self.policy.keys) {
+            Some(bits) => self.find_bits(bits),
+            None => self.find_slow(token),
+        }
+    }
+
+    /// The slow token of that number.
+    pub(crate) fn find_slow(&self, id: TokenId) -> Option<Token<'_>> {
+        let slow = self.slow().find(id)?;
+        Some(slow.token.view(self.account(slow.token.account)?, true))
+    }
+
+    /// Version of the slow token of that number, by which remembered verifications are checked.
+    pub fn slow_version(&self, id: TokenId) -> Option<u64> {
+        self.slow().find(id).map(|slow| slow.version)
+    }
+
+    /// The slow tokens that a secret could be: never revoked or expired ones, at most as many as
+    /// the policy allows.
+    pub(crate) fn candidates(
+        &self,
+        secret: &[u8],
+        account: Option<AccountId>,
+        now: Timestamp,
+    ) -> Vec<Candidate> {
+        if self.slow().is_empty() {
+            return Vec::new();
+        }
+        let alive = |token: &Token<'_>| !token.revoked && token.expires.is_none_or(|at| now < at);
+        let candidate = |slow: &Arc<slow::SlowToken>| {
+            alive(&slow.token.view(self.account(slow.token.account)?, true)).then_some(())?;
+            Some(Candidate {
+                token_id: slow.token.id,
+                version: slow.version,
+                encoded: slow.encoded.clone()?,
+            })
+        };
+        self.slow().candidates(secret, account).filter_map(candidate).take(self.policy.candidates_limit).collect()
+    }
+
+    /// The id-index row of a key.
+    #[inline]
+    pub(crate) fn id_row(&self, key: IdKey) -> Option<IdRow> {
+        self.overlay.id(key).unwrap_or_else(|| self.base.ids.get(&key).copied())
+    }
+
+    #[inline]
+    fn find_bits(&self, bits: Bits) -> Option<Token<'_>> {
+        if self.overlay.has_tokens()
+            && let Some(token) = self.overlay.token(bits)
+        {
+            return Some(token.view(self.account(token.account)?, false));
+        }
+        let mut token = self.base.find(bits)?;
+        if self.overlay.has_accounts()
+            && let Some(account) = self.overlay.account(token.account.id)
+        {
+            token.account = account;
+        }
+        Some(token)
+    }
+
+    fn slow(&self) -> SlowView<'_> {
+        SlowView { base: &self.base.slow, changes: &self.overlay.slow }
+    }
+}
+
+/// Builds an index record by record, so that a snapshot need not be held beside it.
+#[derive(Debug)]
+pub struct IndexBuilder {
+    policy: Arc<Policy>,
+    base: BaseBuilder,
+}
+
+impl IndexBuilder {
+    /// An index without records yet.
+    pub fn new(policy: Arc<Policy>) -> Self {
+        Self { policy, base: BaseBuilder::default() }
+    }
+
+    /// Adds a record; an account before what refers to it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn add(&mut self, record: Record) -> Result<(), IndexError> {
+        self.base.add(record, &self.policy)
+    }
+
+    /// The index, as of `sequence`.
+    pub fn finish(self, sequence: u64) -> Index {
+        Index {
+            policy: self.policy,
+            base: Arc::new(self.base.finish()),
+            overlay: Overlay::default(),
+            sequence,
+        }
+    }
+}
+
+/// The bits by which a fast verifier's token is found; `None` for a slow one, or a digest under a
+/// key that is no longer in use.
+fn fast_bits(verifier: &Verifier, keys: &DigestKeys) -> Option<Bits> {
+    match verifier {
+        Verifier::Digest { key_id, digest } => keys.find(key_id).map(|_| bits(&digest.0)),
+        Verifier::Sha256(digest) => Some(bits(digest)),
+        Verifier::Hash { .. } | Verifier::Introspect { .. } => None,
+    }
+}
+
+#[inline]
+fn bits(digest: &[u8; 32]) -> Bits {
+    let word = |at: usize| {
+        let bytes = digest[at..at + 8].try_into().expect("invariant: 8 bytes of 32");
+        u64::from_be_bytes(bytes)
+    };
+    [word(0), word(8)]
+}
+
+fn sha256(secret: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(secret).into()
+}

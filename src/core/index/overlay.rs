@@ -1,0 +1,101 @@
+//! The overlay: what changed since the base, looked up first.
+
+use std::sync::Arc;
+
+use super::account::Account;
+use super::ids::{IdKey, IdRow};
+use super::levels::Levels;
+use super::slow::{SlowChanges, SlowToken};
+use super::table::Bits;
+use super::token::OwnedToken;
+use super::{Policy, fast_bits};
+use crate::core::record::{AccountId, Record, TokenRecord, Verifier};
+
+/// The changes since the base. Cloning shares; a change copies little.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overlay {
+    tokens: Levels<Bits, Arc<OwnedToken>>,
+    accounts: Levels<AccountId, Arc<Account>>,
+    ids: Levels<IdKey, Option<IdRow>>,
+    pub(super) slow: SlowChanges,
+    pub(super) has_sha256: bool,
+}
+
+impl Overlay {
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len() + self.accounts.len() + self.ids.len() + self.slow.len()
+    }
+
+    pub(super) fn put(&mut self, record: &Record, policy: &Policy) {
+        match record {
+            Record::Account(account) => {
+                self.accounts.insert(account.id, Arc::new(Account::new(account)));
+            }
+            Record::Token(token) => self.put_token(token, policy),
+            Record::Id(id) => {
+                if let Some((key, row)) = IdRow::of(id, &policy.routes) {
+                    self.ids.insert(key, Some(row));
+                }
+            }
+            Record::IdRemoved { account_id, index, id } => {
+                if let Some(key) = IdKey::of(*account_id, index, *id, &policy.routes) {
+                    self.ids.insert(key, None);
+                }
+            }
+        }
+    }
+
+    fn put_token(&mut self, record: &TokenRecord, policy: &Policy) {
+        match &record.verifier {
+            Verifier::Digest { .. } | Verifier::Sha256(_) => {
+                let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return };
+                self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
+                let token = OwnedToken::new(record, &policy.permission_sets);
+                self.slow.remove(token.id);
+                self.tokens.insert(bits, Arc::new(token));
+            }
+            Verifier::Hash { .. } | Verifier::Introspect { .. } => {
+                self.slow.insert(Arc::new(SlowToken::new(record, policy)));
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn has_accounts(&self) -> bool {
+        !self.accounts.is_empty()
+    }
+
+    pub(super) fn token(&self, bits: Bits) -> Option<&OwnedToken> {
+        self.tokens.get(&bits).map(Arc::as_ref)
+    }
+
+    pub(super) fn contains(&self, bits: Bits) -> bool {
+        self.tokens.get(&bits).is_some()
+    }
+
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (Bits, &OwnedToken)> {
+        self.tokens.iter().map(|(bits, token)| (*bits, token.as_ref()))
+    }
+
+    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(&id).map(Arc::as_ref)
+    }
+
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter().map(|(_, account)| account.as_ref())
+    }
+
+    /// The row of a key: `None` unchanged, `Some(None)` removed.
+    pub(super) fn id(&self, key: IdKey) -> Option<Option<IdRow>> {
+        self.ids.get(&key).copied()
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = (IdKey, Option<IdRow>)> {
+        self.ids.iter().map(|(key, row)| (*key, *row))
+    }
+}

@@ -1,0 +1,165 @@
+//! Prefixes packed for the compiled rules: an address as one integer, its length and an action.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::core::record::Action;
+
+/// An address of one family as an unsigned integer, first octet in the highest bits.
+pub(super) trait Word: Copy + Ord {
+    /// The longest prefix.
+    const BITS: u8;
+    /// The last address.
+    const MAX: Self;
+
+    /// The address with its host bits cleared.
+    fn network(self, length: u8) -> Self;
+
+    /// The address with its host bits set.
+    fn last(self, length: u8) -> Self;
+
+    /// The address before this one; `None` before the first.
+    fn before(self) -> Option<Self>;
+
+    /// The prefix as the outside writes it.
+    fn prefix(self, length: u8) -> IpNet;
+}
+
+impl Word for u32 {
+    const BITS: u8 = 32;
+    const MAX: Self = Self::MAX;
+
+    #[inline]
+    fn network(self, length: u8) -> Self {
+        self & !hosts_v4(length)
+    }
+
+    fn last(self, length: u8) -> Self {
+        self | hosts_v4(length)
+    }
+
+    fn before(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+
+    fn prefix(self, length: u8) -> IpNet {
+        IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(self), length))
+    }
+}
+
+impl Word for u128 {
+    const BITS: u8 = 128;
+    const MAX: Self = Self::MAX;
+
+    #[inline]
+    fn network(self, length: u8) -> Self {
+        self & !hosts_v6(length)
+    }
+
+    fn last(self, length: u8) -> Self {
+        self | hosts_v6(length)
+    }
+
+    fn before(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+
+    fn prefix(self, length: u8) -> IpNet {
+        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(self), length))
+    }
+}
+
+/// One rule, packed: 8 bytes for IPv4, 20 for IPv6.
+///
+/// The packing saves 12 bytes of padding an IPv6 rule; fields are copied out, never borrowed.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+pub(super) struct Entry<W> {
+    network: W,
+    length: u8,
+    action: Action,
+}
+
+impl<W: Word> Entry<W> {
+    /// A rule; host bits of `address` do not count.
+    pub(super) fn new(address: W, length: u8, action: Action) -> Self {
+        Self { network: address.network(length), length, action }
+    }
+
+    /// Whether the rule matches the address.
+    #[inline]
+    pub(super) fn contains(self, address: W) -> bool {
+        let network = self.network;
+        address.network(self.length) == network
+    }
+
+    /// What the rule does.
+    #[inline]
+    pub(super) fn action(self) -> Action {
+        self.action
+    }
+
+    /// First address of the prefix.
+    pub(super) fn first(self) -> W {
+        self.network
+    }
+
+    /// Last address of the prefix.
+    pub(super) fn last(self) -> W {
+        self.network.last(self.length)
+    }
+
+    /// By first address, then enclosing before enclosed; equal only for equal prefixes.
+    pub(super) fn position(self) -> (W, u8) {
+        (self.network, self.length)
+    }
+
+    /// The rule as the outside writes it.
+    pub(super) fn rule(self) -> (Action, IpNet) {
+        (self.action, self.network.prefix(self.length))
+    }
+
+    /// Takes the stricter action of the two.
+    pub(super) fn restrict(&mut self, other: Action) {
+        self.action = self.action.max(other);
+    }
+}
+
+/// The host bits of a prefix; shifting twice as many bits keeps /0 from overflowing.
+#[inline]
+fn hosts_v4(length: u8) -> u32 {
+    (u64::from(u32::MAX) >> length) as u32
+}
+
+#[inline]
+fn hosts_v6(length: u8) -> u128 {
+    u128::MAX.checked_shr(u32::from(length)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_bits_are_right_at_both_ends() {
+        assert_eq!([0, 1, 31, 32].map(hosts_v4), [u32::MAX, u32::MAX >> 1, 1, 0]);
+        assert_eq!([0, 1, 127, 128].map(hosts_v6), [u128::MAX, u128::MAX >> 1, 1, 0]);
+    }
+
+    #[test]
+    fn entries_are_packed() {
+        assert_eq!(size_of::<Entry<u32>>(), 8);
+        assert_eq!(size_of::<Entry<u128>>(), 20);
+    }
+
+    #[test]
+    fn deny_is_the_stricter_action() {
+        let mut entry = Entry::new(0_u32, 0, Action::Deny);
+        entry.restrict(Action::Allow);
+        assert_eq!(entry.action(), Action::Deny);
+        let mut entry = Entry::new(0_u32, 0, Action::Allow);
+        entry.restrict(Action::Deny);
+        assert_eq!(entry.action(), Action::Deny);
+    }
+}

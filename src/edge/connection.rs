@@ -1,0 +1,242 @@
+//! One client connection: HTTP/1.1 or HTTP/2, its time limits, and its graceful end.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::deadline::Watch;
+use super::service;
+use super::worker::{Handoff, Worker};
+use crate::config::Limits;
+use crate::stream::Stream;
+
+/// How long a connection may be without a request before it is closed.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_LIMIT: u32 = 128;
+
+/// Smallest buffer that hyper reads heads into, in bytes.
+const MIN_BUFFER_BYTES: usize = 8192;
+
+/// Header fields up to which hyper keeps them on the stack; another limit costs an allocation.
+const DEFAULT_HEADERS: usize = 100;
+
+/// What the requests of one connection share.
+pub(crate) struct Connection {
+    pub(crate) peer: Option<IpAddr>,
+    /// Ends the connection when it expires.
+    pub(crate) watch: Watch,
+    header_timeout: Duration,
+    phase: Cell<Phase>,
+}
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The first byte of a head.
+    Idle,
+    /// The last byte of a head.
+    Head,
+    /// The answers to this many requests.
+    Answers(usize),
+}
+
+impl Connection {
+    fn new(peer: Option<IpAddr>, watch: Watch, header_timeout: Duration) -> Self {
+        watch.set(header_timeout);
+        Self { peer, watch, header_timeout, phase: Cell::new(Phase::Head) }
+    }
+
+    /// Bytes came in.
+    fn read(&self) {
+        if self.phase.get() == Phase::Idle {
+            self.phase.set(Phase::Head);
+            self.watch.set(self.header_timeout);
+        }
+    }
+
+    /// A head is complete. What comes back is kept with the answer until its last byte.
+    fn begin(self: &Rc<Self>) -> Answering {
+        let running = if let Phase::Answers(running) = self.phase.get() { running } else { 0 };
+        self.phase.set(Phase::Answers(running + 1));
+        self.watch.clear();
+        Answering { connection: self.clone() }
+    }
+
+    /// A request was answered to the end.
+    fn end(&self) {
+        match self.phase.get() {
+            Phase::Answers(running) if running > 1 => self.phase.set(Phase::Answers(running - 1)),
+            _ => {
+                self.phase.set(Phase::Idle);
+                self.watch.set(KEEP_ALIVE_TIMEOUT);
+            }
+        }
+    }
+}
+
+/// A request that is being answered; dropped with the answer's body.
+pub(crate) struct Answering {
+    connection: Rc<Connection>,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.connection.end();
+    }
+}
+
+impl std::fmt::Debug for Answering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answering")
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
+    let limits = worker.shared.live().config.limits.clone();
+    let watch = worker.deadlines.watch();
+    let connection = Rc::new(Connection::new(handoff.peer, watch, limits.header_timeout));
+    let Ok(socket) = Socket::new(handoff.socket, handoff.is_tcp, connection.clone()) else { return };
+    let served = run(&worker, &connection, socket, &limits).await;
+    if let Some(Err(error)) = served {
+        tracing::debug!(%error, "client connection ended");
+    }
+}
+
+async fn run(
+    worker: &Rc<Worker>,
+    connection: &Rc<Connection>,
+    socket: Socket,
+    limits: &Limits,
+) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
+    let service = service_fn(|request| {
+        let (worker, connection) = (worker.clone(), connection.clone());
+        async move {
+            let answering = connection.begin();
+            let answer = service::answer(&worker, &connection, request).await;
+            Ok::<_, Infallible>(answer.map(|body| body.with(answering)))
+        }
+    });
+    let builder = builder(limits);
+    let serving = builder.serve_connection(TokioIo::new(socket), service);
+    let mut serving = std::pin::pin!(serving);
+    let mut drain = worker.drain.clone();
+    let mut draining = std::pin::pin!(drain.wait_for(|drain| *drain));
+    let mut told = false;
+    poll_fn(|cx| {
+        if !told && draining.as_mut().poll(cx).is_ready() {
+            told = true;
+            serving.as_mut().graceful_shutdown();
+        }
+        match serving.as_mut().poll(cx) {
+            Poll::Ready(served) => Poll::Ready(Some(served)),
+            Poll::Pending => connection.watch.poll_expired(cx).map(|()| None),
+        }
+    })
+    .await
+}
+
+fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder.http1().max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES)).pipeline_flush(true);
+    if limits.headers != DEFAULT_HEADERS {
+        builder.http1().max_headers(limits.headers);
+    }
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS_LIMIT)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(128)
+        .initial_stream_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024);
+    builder
+}
+
+/// Runs what HTTP/2 spawns on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// The client's socket, telling its connection when bytes come in.
+struct Socket {
+    stream: Stream,
+    connection: Rc<Connection>,
+}
+
+impl Socket {
+    fn new(socket: OwnedFd, is_tcp: bool, connection: Rc<Connection>) -> io::Result<Self> {
+        let stream = match is_tcp {
+            true => Stream::Tcp(TcpStream::from_std(socket.into())?),
+            false => Stream::Unix(UnixStream::from_std(socket.into())?),
+        };
+        Ok(Self { stream, connection })
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
+        Pin::new(&mut self.get_mut().stream)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = self.as_mut().stream().poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.connection.read();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,148 @@
+//! Time limits of connections and exchanges, without a timer each.
+//!
+//! A worker looks at all its deadlines on one tick. Setting one is a store, so that a request
+//! that keeps within its limits costs no timer at all; limits are exact to one tick.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How often deadlines are looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+/// The deadlines of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    watches: RefCell<Vec<Option<Rc<State>>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    deadline: Cell<Option<Instant>>,
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// Expires with this one.
+    linked: RefCell<Option<Rc<State>>>,
+}
+
+impl State {
+    fn expire(&self) {
+        self.deadline.set(None);
+        self.expired.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        if let Some(linked) = &*self.linked.borrow() {
+            linked.expire();
+        }
+    }
+}
+
+impl Deadlines {
+    /// A watch without a deadline yet.
+    pub(crate) fn watch(self: &Rc<Self>) -> Watch {
+        let state = Rc::new(State::default());
+        let mut watches = self.watches.borrow_mut();
+        let slot = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            watches.push(None);
+            watches.len() - 1
+        });
+        watches[slot] = Some(state.clone());
+        Watch { state, slot, owner: self.clone() }
+    }
+
+    /// Expires what is due.
+    pub(crate) fn tick(&self, now: Instant) {
+        let due = |state: &&Rc<State>| state.deadline.get().is_some_and(|deadline| deadline <= now);
+        let due: Vec<Rc<State>> = self.watches.borrow().iter().flatten().filter(due).cloned().collect();
+        due.iter().for_each(|state| state.expire());
+    }
+}
+
+/// One time limit that can be set, moved and cleared at the cost of a store.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    state: Rc<State>,
+    slot: usize,
+    owner: Rc<Deadlines>,
+}
+
+impl Watch {
+    /// Expires this long from now, unless set again or cleared.
+    pub(crate) fn set(&self, limit: Duration) {
+        self.state.deadline.set(Some(Instant::now() + limit));
+    }
+
+    /// Does not expire unless set again.
+    pub(crate) fn clear(&self) {
+        self.state.deadline.set(None);
+    }
+
+    /// Expires the other too when this one does.
+    pub(crate) fn link(&self, other: &Self) {
+        *self.state.linked.borrow_mut() = Some(other.state.clone());
+    }
+
+    /// Whether it has expired; wakes the task when it does.
+    pub(crate) fn poll_expired(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.state.expired.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.state.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The output of a future, or `None` where this expires first.
+    pub(crate) async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => self.poll_expired(cx).map(|()| None),
+        })
+        .await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.owner.watches.borrow_mut()[self.slot] = None;
+        self.owner.free.borrow_mut().push(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_ends_a_future_that_takes_too_long_and_no_other() {
+        let deadlines = Rc::new(Deadlines::default());
+        let (slow, cleared) = (deadlines.watch(), deadlines.watch());
+        slow.set(Duration::ZERO);
+        cleared.set(Duration::ZERO);
+        cleared.clear();
+        deadlines.tick(Instant::now());
+        assert_eq!(slow.limit(std::future::pending::<()>()).await, None);
+        assert_eq!(cleared.limit(std::future::ready(7)).await, Some(7));
+    }
+
+    #[test]
+    fn a_linked_watch_expires_too_and_slots_are_used_again() {
+        let deadlines = Rc::new(Deadlines::default());
+        let (connection, exchange) = (deadlines.watch(), deadlines.watch());
+        exchange.link(&connection);
+        exchange.set(Duration::ZERO);
+        deadlines.tick(Instant::now());
+        let cx = Context::from_waker(Waker::noop());
+        assert!(connection.poll_expired(&cx).is_ready());
+        drop(exchange);
+        drop(deadlines.watch());
+        assert_eq!(deadlines.watches.borrow().len(), 2);
+    }
+}

@@ -1,0 +1,255 @@
+//! One request: decided, then forwarded or refused, and counted.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderValue, Request, Response, request};
+use hyper::body::Incoming;
+
+use super::body::GateBody;
+use super::connection::Connection;
+use super::facts::facts;
+use super::refusal::{Format, Refusal};
+use super::worker::{Setup, Worker};
+use crate::config::Config;
+use crate::core::decide::{decide, resume};
+use crate::core::facts::Facts;
+use crate::core::index::Index;
+use crate::core::record::{Timestamp, TokenId};
+use crate::core::token::Secret;
+use crate::core::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
+use crate::legacy::{LaneVerdict, VerifyRequest};
+use crate::observe::metrics::Origin;
+use crate::proxy::{Identity, Plan, forward};
+
+/// Seconds after which a caller may try again where nothing better is known.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// Answers one request.
+pub(crate) async fn answer(
+    worker: &Rc<Worker>,
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<GateBody> {
+    let started = Instant::now();
+    let (head, incoming) = request.into_parts();
+    let decision_id = worker.ids.next();
+    let decided = match first(worker, connection, &head, &decision_id, started) {
+        Decided::Slow(slow) => {
+            let slow = *slow;
+            Box::pin(ask_lane(worker, connection, &head, &decision_id, started, slow)).await
+        }
+        decided => decided,
+    };
+    match decided {
+        Decided::Forward(plan) => {
+            let format = Format::of(&head.headers);
+            let upstream = Arc::clone(&plan.config);
+            let name = upstream.upstreams[plan.upstream].name.as_str();
+            let watch = worker.deadlines.watch();
+            let deciding = started.elapsed();
+            match forward(&plan.plan, head, incoming, watch, &connection.watch).await {
+                Ok(forwarded) => {
+                    worker.metrics.upstream(forwarded.took);
+                    worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));
+                    let status = forwarded.head.status.as_u16();
+                    worker.metrics.answered(Origin::Upstream, status, Some((plan.upstream, name)));
+                    Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
+                }
+                Err(refusal) => {
+                    worker.metrics.overhead(deciding);
+                    let status = refusal.status().as_u16();
+                    worker.metrics.answered(Origin::Gate, status, Some((plan.upstream, name)));
+                    refusal.response(format, Some(decision_id))
+                }
+            }
+        }
+        Decided::Refuse(refusal) => {
+            worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), None);
+            worker.metrics.overhead(started.elapsed());
+            refusal.response(Format::of(&head.headers), Some(decision_id))
+        }
+        // The lane gives a verdict or a refusal, never another question.
+        Decided::Slow(_) => Refusal::BadGateway.response(Format::Envelope, Some(decision_id)),
+    }
+}
+
+/// What is to be done with a request, independent of the index.
+enum Decided {
+    Forward(Forward),
+    Refuse(Refusal),
+    Slow(Box<Slow>),
+}
+
+struct Forward {
+    plan: Plan,
+    upstream: usize,
+    config: Arc<Config>,
+}
+
+/// A question for the slow lane.
+struct Slow {
+    request: SlowRequest,
+    secret: Secret,
+}
+
+/// The first decision. The index is borrowed only here, never across a wait.
+fn first(
+    worker: &Worker,
+    connection: &Connection,
+    head: &request::Parts,
+    decision_id: &HeaderValue,
+    started: Instant,
+) -> Decided {
+    let live = worker.shared.live();
+    let setup = worker.setup(&live.config);
+    let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
+    let Some(index) = &live.index else {
+        let denial = deny(&facts, Reason::NoIndex, Lane::None);
+        return refuse(worker, &setup, denial, RETRY_AFTER_SECONDS, started);
+    };
+    let verdict = match decide(index, &facts, now()) {
+        Verdict::Slow(request) => match remembered(worker, index, &request) {
+            Some(token) => resume(index, &facts, token, Lane::Cached, now()),
+            None => return slow(worker, &setup, &facts, request, started),
+        },
+        verdict => verdict,
+    };
+    conclude(worker, &setup, &facts, verdict, decision_id, started)
+}
+
+/// The token that the lane remembers this secret to be, unless it has changed since.
+fn remembered(worker: &Worker, index: &Index, request: &SlowRequest) -> Option<TokenId> {
+    let remembered = worker.lane.as_ref()?.remembered(&request.digest)?;
+    let current = index.slow_version(remembered.token_id) == Some(remembered.version);
+    current.then_some(remembered.token_id)
+}
+
+fn slow(worker: &Worker, setup: &Setup, facts: &Facts<'_>, request: SlowRequest, started: Instant) -> Decided {
+    let secret = facts.credential.token().ok().and_then(|secret| std::str::from_utf8(secret).ok());
+    match secret.map(|secret| Secret::parse(secret.to_owned())) {
+        Some(Ok(secret)) if worker.lane.is_some() => Decided::Slow(Box::new(Slow { request, secret })),
+        _ => {
+            let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
+            refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started)
+        }
+    }
+}
+
+/// Waits for the slow lane, then decides again by what is in force by then.
+async fn ask_lane(
+    worker: &Worker,
+    connection: &Connection,
+    head: &request::Parts,
+    decision_id: &HeaderValue,
+    started: Instant,
+    slow: Slow,
+) -> Decided {
+    let Slow { request, secret } = slow;
+    let SlowRequest { digest, candidates, .. } = request;
+    let verdict = match &worker.lane {
+        Some(lane) => lane.verify(VerifyRequest { digest, secret, candidates }).await,
+        None => LaneVerdict::Mismatch,
+    };
+    let live = worker.shared.live();
+    let setup = worker.setup(&live.config);
+    let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
+    let refuse = |reason, retry_after| {
+        refuse(worker, &setup, deny(&facts, reason, Lane::Slow), retry_after, started)
+    };
+    match (verdict, &live.index) {
+        (LaneVerdict::Matched { token_id, .. }, Some(index)) => {
+            let verdict = resume(index, &facts, token_id, Lane::Slow, now());
+            conclude(worker, &setup, &facts, verdict, decision_id, started)
+        }
+        (LaneVerdict::Matched { .. }, None) => refuse(Reason::NoIndex, RETRY_AFTER_SECONDS),
+        (LaneVerdict::Mismatch, _) => refuse(Reason::LegacyMismatch, RETRY_AFTER_SECONDS),
+        (LaneVerdict::Full { retry_after }, _) => {
+            refuse(Reason::LaneFull, retry_after.as_secs().max(RETRY_AFTER_SECONDS))
+        }
+        (LaneVerdict::Timeout, _) => refuse(Reason::LaneTimeout, RETRY_AFTER_SECONDS),
+    }
+}
+
+fn conclude(
+    worker: &Worker,
+    setup: &Setup,
+    facts: &Facts<'_>,
+    verdict: Verdict<'_>,
+    decision_id: &HeaderValue,
+    started: Instant,
+) -> Decided {
+    match verdict {
+        Verdict::Allow(permit) => {
+            worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
+            Decided::Forward(plan(setup, &permit, facts, decision_id))
+        }
+        Verdict::Deny(denial) => refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started),
+        // Only a first decision asks the lane.
+        Verdict::Slow(_) => {
+            let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
+            refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started)
+        }
+    }
+}
+
+fn refuse(worker: &Worker, setup: &Setup, denial: Denial, retry_after: u64, started: Instant) -> Decided {
+    worker.metrics.decided(denial.reason, denial.lane, started.elapsed());
+    tracing::debug!(
+        reason = denial.reason.name(),
+        token = denial.caller.map(|caller| caller.token_id),
+        account = denial.caller.map(|caller| caller.account_id),
+        "denied"
+    );
+    Decided::Refuse(Refusal::Denied { denial, conceal: setup.config.gate.conceal, retry_after })
+}
+
+fn deny(facts: &Facts<'_>, reason: Reason, lane: Lane) -> Denial {
+    Denial { reason, caller: None, accepted_scheme: facts.credential.has_accepted_scheme(), lane }
+}
+
+/// What a permit comes to. Only with a permit is there a plan, and only by a plan is a request
+/// forwarded.
+fn plan(setup: &Setup, permit: &Permit<'_>, facts: &Facts<'_>, decision_id: &HeaderValue) -> Forward {
+    let config = &setup.config;
+    let identity = permit.token().map(|token| {
+        let mut permission_sets = String::new();
+        permit.write_permission_sets(&mut permission_sets);
+        let mut projects = String::new();
+        let deferred = permit.write_projects(&mut projects);
+        Identity {
+            account_id: token.account().id(),
+            token_id: token.id(),
+            user_id: token.user().map(|user| user.id),
+            permission_sets,
+            projects: deferred.then_some(projects),
+        }
+    });
+    let route_limit = permit.route().and_then(|route| route.body_bytes());
+    Forward {
+        plan: Plan {
+            pool: setup.upstreams.pool(permit.upstream()).clone(),
+            identity,
+            decision_id: decision_id.clone(),
+            client: facts.client,
+            credential_headers: credentials_to_strip(setup, permit),
+            body_limit: route_limit.or(config.limits.body_bytes),
+            is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),
+        },
+        upstream: permit.upstream(),
+        config: config.clone(),
+    }
+}
+
+fn credentials_to_strip(setup: &Setup, permit: &Permit<'_>) -> Rc<[http::HeaderName]> {
+    match permit.reason() {
+        Reason::Public => setup.every_credential_header.clone(),
+        _ => setup.credential_headers.clone(),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(since.as_secs() as i64)
+}

@@ -1,0 +1,69 @@
+//! From the store to the gates: a publisher that hands out snapshots and frames, and a follower
+//! that keeps an index by them. They speak in records and cursors only, so that how these travel
+//! is a carrier's business and not theirs.
+
+mod follower;
+mod publisher;
+
+use std::time::Duration;
+
+pub use follower::{FeedStatus, Follower, FollowerHandle, Live, Shared};
+pub use publisher::Publisher;
+
+use crate::core::index::IndexError;
+use crate::core::record::Record;
+use crate::store::{Cursor, StoreError};
+
+/// What a follower follows.
+pub trait Source: Send {
+    /// Hands every record of one consistent snapshot to `sink`, accounts before what refers to
+    /// them, and returns the cursor from which to follow.
+    ///
+    /// # Errors
+    /// The source's, or the first that `sink` returns.
+    fn snapshot(
+        &mut self,
+        sink: &mut dyn FnMut(Record) -> Result<(), FeedError>,
+    ) -> Result<Cursor, FeedError>;
+
+    /// What changed after the cursor.
+    ///
+    /// # Errors
+    /// The source's.
+    fn frames_after(&mut self, cursor: &Cursor) -> Result<Next, FeedError>;
+
+    /// Waits until something may have changed, at most this long. `true` where it may.
+    ///
+    /// # Errors
+    /// The source's.
+    fn wait(&mut self, at_most: Duration) -> Result<bool, FeedError>;
+}
+
+/// What comes after a cursor.
+#[derive(Debug)]
+pub enum Next {
+    /// The present state of what changed; none where nothing did.
+    Frame(Frame),
+    /// The history does not go on from there: take a snapshot.
+    Rebase,
+}
+
+/// The present state of some things that changed.
+#[derive(Debug)]
+pub struct Frame {
+    /// The records to put in place of what was there.
+    pub records: Vec<Record>,
+    /// Where to go on.
+    pub cursor: Cursor,
+}
+
+/// Why a follower cannot go on for now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FeedError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What it sent cannot be made into an index.
+    #[error("the snapshot cannot be indexed: {0}")]
+    Index(#[from] IndexError),
+}

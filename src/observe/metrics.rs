@@ -1,0 +1,273 @@
+//! Metrics: registered once, counted per worker without a lock or an allocation, and flushed to
+//! the registry on a tick. Names are promises; no label has an unbounded value.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use prometheus::local::{LocalHistogram, LocalIntCounter};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::core::verdict::{Lane, Reason};
+
+/// How often workers flush their counts: a scrape includes what finished a second earlier.
+pub const FLUSH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The gate itself.
+    Gate,
+    /// The upstream.
+    Upstream,
+}
+
+impl Origin {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gate => "gate",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    decisions: IntCounterVec,
+    decision_duration: HistogramVec,
+    requests: IntCounterVec,
+    overhead: Histogram,
+    upstream_duration: Histogram,
+    /// Requests that wait for the slow lane.
+    pub legacy_queue_depth: IntGauge,
+    /// Requests that the slow lane turned away because its queue was full.
+    pub legacy_shed: IntCounter,
+    /// Time that one verification took, hashes of all its candidates together.
+    pub legacy_verify_duration: Histogram,
+    /// Tokens in the index, revoked ones included.
+    pub index_tokens: IntGauge,
+    /// Seconds since the index was last known to be up to date.
+    pub index_age: Gauge,
+    /// Position of the last change that the index holds.
+    pub index_sequence: IntGauge,
+    /// Changes since the base of the index.
+    pub index_overlay_entries: IntGauge,
+    /// 1 where the last reload was applied, 0 where it was refused.
+    pub config_last_reload_successful: IntGauge,
+}
+
+impl Metrics {
+    /// Registers every metric.
+    pub fn new() -> Arc<Self> {
+        let registry = Registry::new();
+        let register = Registrar { registry: &registry };
+        let metrics = Self {
+            decisions: register.counters("portcullis_decisions_total", "Decisions, by verdict, reason and lane.", &["verdict", "reason", "lane"]),
+            decision_duration: register.histograms("portcullis_decision_duration_seconds", "Time from a request's head to the decision about it.", &["lane"], decision_buckets()),
+            requests: register.counters("portcullis_requests_total", "Answers, by where they came from, class of status and upstream.", &["origin", "code_class", "upstream"]),
+            overhead: register.histogram("portcullis_overhead_seconds", "Time that the gate added up to the response head: the upstream's is taken out.", overhead_buckets()),
+            upstream_duration: register.histogram("portcullis_upstream_duration_seconds", "Time from sending a request to the upstream to its response head.", upstream_buckets()),
+            legacy_queue_depth: register.gauge("portcullis_legacy_queue_depth", "Verifications that wait for the slow lane."),
+            legacy_shed: register.counter("portcullis_legacy_shed_total", "Requests turned away because the slow lane's queue was full."),
+            legacy_verify_duration: register.histogram("portcullis_legacy_verify_duration_seconds", "Time that one verification in the slow lane took.", upstream_buckets()),
+            index_tokens: register.gauge("portcullis_index_tokens", "Tokens in the index, revoked ones included."),
+            index_age: register.float("portcullis_index_age_seconds", "Seconds since the index was last known to be up to date."),
+            index_sequence: register.gauge("portcullis_index_sequence", "Position of the last change that the index holds."),
+            index_overlay_entries: register.gauge("portcullis_index_overlay_entries", "Changes since the base of the index."),
+            config_last_reload_successful: register.gauge("portcullis_config_last_reload_successful", "1 where the last reload was applied, 0 where it was refused."),
+            registry: registry.clone(),
+        };
+        register.build_info();
+        metrics.config_last_reload_successful.set(1);
+        Arc::new(metrics)
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing to a vector cannot fail, and every name was checked when it was registered.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+/// One worker's counts. Not shared: counting is an addition.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    metrics: Arc<Metrics>,
+    decisions: RefCell<Vec<Option<LocalIntCounter>>>,
+    durations: [LocalHistogram; 4],
+    requests: RefCell<HashMap<(Origin, u16, Option<usize>), LocalIntCounter, FixedState>>,
+    overhead: LocalHistogram,
+    upstream_duration: LocalHistogram,
+}
+
+impl WorkerMetrics {
+    /// Counts for one worker.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        let duration = |lane: Lane| metrics.decision_duration.with_label_values(&[lane.name()]).local();
+        Self {
+            decisions: RefCell::new(vec![None; Reason::ALL.len() * Lane::ALL.len()]),
+            durations: Lane::ALL.map(duration),
+            requests: RefCell::default(),
+            overhead: metrics.overhead.local(),
+            upstream_duration: metrics.upstream_duration.local(),
+            metrics,
+        }
+    }
+
+    /// Counts a decision and the time that it took.
+    pub fn decided(&self, reason: Reason, lane: Lane, took: Duration) {
+        let position = reason as usize * Lane::ALL.len() + lane as usize;
+        let mut decisions = self.decisions.borrow_mut();
+        let counter = decisions[position].get_or_insert_with(|| {
+            let verdict = if reason.is_allow() { "allow" } else { "deny" };
+            let labels = [verdict, reason.name(), lane.name()];
+            self.metrics.decisions.with_label_values(&labels).local()
+        });
+        counter.inc();
+        self.durations[lane as usize].observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer. `upstream` is its position and name, where one was to be asked.
+    pub fn answered(&self, origin: Origin, status: u16, upstream: Option<(usize, &str)>) {
+        let class = status / 100;
+        let mut requests = self.requests.borrow_mut();
+        let counter = requests.entry((origin, class, upstream.map(|(position, _)| position))).or_insert_with(|| {
+            let name = upstream.map_or("", |(_, name)| name);
+            self.metrics.requests.with_label_values(&[origin.name(), class_name(class), name]).local()
+        });
+        counter.inc();
+    }
+
+    /// Notes the time to a response head that was the gate's own.
+    pub fn overhead(&self, took: Duration) {
+        self.overhead.observe(took.as_secs_f64());
+    }
+
+    /// Notes the time to a response head that was the upstream's.
+    pub fn upstream(&self, took: Duration) {
+        self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// Adds the counts to the registry.
+    pub fn flush(&self) {
+        self.decisions.borrow().iter().flatten().for_each(LocalIntCounter::flush);
+        self.requests.borrow().values().for_each(LocalIntCounter::flush);
+        self.durations.iter().for_each(LocalHistogram::flush);
+        self.overhead.flush();
+        self.upstream_duration.flush();
+    }
+
+    /// Forgets which upstream is at which position, after a reload moved them.
+    pub fn forget_upstreams(&self) {
+        self.flush();
+        self.requests.borrow_mut().clear();
+    }
+}
+
+fn class_name(class: u16) -> &'static str {
+    match class {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// 1 µs to 10 ms for the fast lane, on to 10 s for the slow one.
+fn decision_buckets() -> Vec<f64> {
+    decades(&[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0], 10.0)
+}
+
+fn overhead_buckets() -> Vec<f64> {
+    decades(&[1e-5, 1e-4, 1e-3, 1e-2, 1e-1], 1.0)
+}
+
+fn upstream_buckets() -> Vec<f64> {
+    decades(&[1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0], 100.0)
+}
+
+fn decades(starts: &[f64], end: f64) -> Vec<f64> {
+    let steps = starts.iter().flat_map(|start| [*start, start * 2.5, start * 5.0]);
+    steps.chain([end]).collect()
+}
+
+/// Registers metrics. A name that is refused is a mistake in this file, found by any test.
+struct Registrar<'r> {
+    registry: &'r Registry,
+}
+
+const FIXED_NAME: &str = "invariant: the names in this file are valid and distinct";
+
+impl Registrar<'_> {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+        let collector = collector.expect(FIXED_NAME);
+        self.registry.register(Box::new(collector.clone())).expect(FIXED_NAME);
+        collector
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn float(&self, name: &str, help: &str) -> Gauge {
+        self.add(Gauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
+        self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
+    }
+
+    fn build_info(&self) {
+        let opts = Opts::new("portcullis_build_info", "1, with the version of the program.");
+        let info = self.add(IntGaugeVec::new(opts, &["version"]));
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_reach_the_registry_at_the_next_flush() {
+        let metrics = Metrics::new();
+        let worker = WorkerMetrics::new(metrics.clone());
+        worker.decided(Reason::Allow, Lane::Fast, Duration::from_nanos(800));
+        worker.decided(Reason::IpDenied, Lane::Fast, Duration::from_micros(3));
+        worker.answered(Origin::Upstream, 204, Some((0, "api")));
+        worker.flush();
+        let text = String::from_utf8(metrics.render()).unwrap();
+        for line in [
+            r#"portcullis_decisions_total{lane="fast",reason="allow",verdict="allow"} 1"#,
+            r#"portcullis_decisions_total{lane="fast",reason="ip_denied",verdict="deny"} 1"#,
+            r#"portcullis_decision_duration_seconds_bucket{lane="fast",le="0.000001"} 1"#,
+            r#"portcullis_requests_total{code_class="2xx",origin="upstream",upstream="api"} 1"#,
+            "portcullis_config_last_reload_successful 1",
+            "portcullis_index_sequence 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What operators see: metrics and health.
+
+pub mod admin;
+pub mod metrics;

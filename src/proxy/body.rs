@@ -1,0 +1,149 @@
+//! Bodies on their way through, bounded in size and time, and without smuggled trailers.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::HeaderName;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use super::headers;
+use super::pool::Lease;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The side that it comes from broke off.
+    #[error("the body broke off: {0}")]
+    Broken(#[from] hyper::Error),
+    /// Larger than allowed.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// No byte either way for too long.
+    #[error("the body stalled")]
+    Stalled,
+}
+
+/// A request's body on its way to the upstream.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    incoming: Incoming,
+    exchange: Rc<Exchange>,
+    left: u64,
+    credential_headers: Rc<[HeaderName]>,
+}
+
+impl RequestBody {
+    /// `limit` in bytes; `None`: unlimited.
+    pub(crate) fn new(
+        incoming: Incoming,
+        exchange: Rc<Exchange>,
+        limit: Option<u64>,
+        credential_headers: Rc<[HeaderName]>,
+    ) -> Self {
+        Self { incoming, exchange, left: limit.unwrap_or(u64::MAX), credential_headers }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Some(frame) = ready!(Pin::new(&mut this.incoming).poll_frame(cx)) else {
+            this.exchange.sent();
+            return Poll::Ready(None);
+        };
+        let mut frame = frame?;
+        if let Some(data) = frame.data_ref() {
+            let Some(left) = this.left.checked_sub(data.len() as u64) else {
+                this.exchange.overrun();
+                return Poll::Ready(Some(Err(BodyError::TooLarge)));
+            };
+            this.left = left;
+            this.exchange.moved();
+        } else if let Some(trailers) = frame.trailers_mut() {
+            headers::strip_request_trailers(trailers, &this.credential_headers);
+        }
+        if this.incoming.is_end_stream() {
+            this.exchange.sent();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// A response's body on its way to the client. Gives the upstream's connection back at its end.
+#[derive(Debug)]
+pub(crate) struct UpstreamBody {
+    incoming: Incoming,
+    exchange: Rc<Exchange>,
+    lease: Option<Lease>,
+}
+
+impl UpstreamBody {
+    pub(crate) fn new(incoming: Incoming, exchange: Rc<Exchange>, lease: Lease) -> Self {
+        let mut body = Self { incoming, exchange, lease: Some(lease) };
+        if body.incoming.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    fn end(&mut self) {
+        self.exchange.watch().clear();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            return this.exchange.watch().poll_expired(cx).map(|()| Some(Err(BodyError::Stalled)));
+        };
+        let Some(frame) = frame else {
+            this.end();
+            return Poll::Ready(None);
+        };
+        let mut frame = frame?;
+        this.exchange.moved();
+        if let Some(trailers) = frame.trailers_mut() {
+            headers::strip_response_trailers(trailers);
+        }
+        if this.incoming.is_end_stream() {
+            this.end();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

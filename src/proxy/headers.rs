@@ -1,0 +1,244 @@
+//! What is removed from and added to heads and trailers on their way through.
+//!
+//! Only the gate speaks in headers that begin `x-portcullis-`: what a client or an upstream sends
+//! under such a name, also with underscores (which CGI and WSGI servers cannot tell from
+//! hyphens), also in trailers, is dropped.
+
+use std::net::IpAddr;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::HeaderMap;
+
+const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-portcullis-account-id");
+const TOKEN_ID: HeaderName = HeaderName::from_static("x-portcullis-token-id");
+const USER_ID: HeaderName = HeaderName::from_static("x-portcullis-user-id");
+const IS_SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-portcullis-is-service-token");
+const PERMISSION_SETS: HeaderName = HeaderName::from_static("x-portcullis-permission-sets");
+const PROJECTS: HeaderName = HeaderName::from_static("x-portcullis-projects");
+const NOTICE: HeaderName = HeaderName::from_static("x-portcullis-notice");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Where owners of legacy tokens read how to rotate them.
+const ROTATION_ADVICE: &str =
+    r#"<https://docs.getdbt.com/docs/dbt-apis/service-tokens#service-token-update>; rel="help""#;
+
+/// Headers of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
+/// `te` and `trailer` are treated apart: with them, trailers pass.
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// Whom the upstream is told that the request is from.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) account_id: u64,
+    pub(crate) token_id: u64,
+    pub(crate) user_id: Option<u64>,
+    pub(crate) permission_sets: String,
+    pub(crate) projects: Option<String>,
+}
+
+/// Whether only the gate may send a header of this name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    const PREFIX: &[u8] = b"x-portcullis-";
+    let name = name.as_bytes();
+    name.len() >= PREFIX.len() && name.iter().zip(PREFIX).all(|(given, ours)| hyphen(*given) == *ours)
+}
+
+/// Whether a client's header of this name says what the gate says itself.
+fn is_forwarding(name: &str) -> bool {
+    let same = |ours: &str| {
+        name.len() == ours.len() && name.bytes().zip(ours.bytes()).all(|(given, ours)| hyphen(given) == ours)
+    };
+    same("x-forwarded-for") || same("x-real-ip") || name == "forwarded"
+}
+
+fn hyphen(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte }
+}
+
+/// Turns a client's head into the one that the upstream gets, without an identity yet.
+pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName]) {
+    strip_hop_by_hop(headers);
+    let named = |name: &HeaderName| {
+        *name == EXPECT
+            || *name == FORWARDED
+            || credentials.contains(name)
+            || is_reserved(name.as_str())
+            || is_forwarding(name.as_str())
+    };
+    remove_where(headers, named);
+    // Of `te`, only the word that lets trailers pass is about more than one connection.
+    if let Some(te) = headers.remove(TE)
+        && te.to_str().is_ok_and(|te| te.split(',').any(|word| word.trim().eq_ignore_ascii_case("trailers")))
+    {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Adds what the upstream is told.
+pub(crate) fn identify(
+    headers: &mut HeaderMap,
+    identity: Option<&Identity>,
+    decision_id: &HeaderValue,
+    client: Option<IpAddr>,
+) {
+    headers.insert(crate::edge::DECISION_ID, decision_id.clone());
+    if let Some(client) = client {
+        headers.insert(X_FORWARDED_FOR, text(client.to_string()));
+    }
+    let Some(identity) = identity else { return };
+    headers.insert(ACCOUNT_ID, HeaderValue::from(identity.account_id));
+    headers.insert(TOKEN_ID, HeaderValue::from(identity.token_id));
+    if let Some(user_id) = identity.user_id {
+        headers.insert(USER_ID, HeaderValue::from(user_id));
+    }
+    let is_service = if identity.user_id.is_none() { "true" } else { "false" };
+    headers.insert(IS_SERVICE_TOKEN, HeaderValue::from_static(is_service));
+    headers.insert(PERMISSION_SETS, text(identity.permission_sets.clone()));
+    if let Some(projects) = &identity.projects {
+        headers.insert(PROJECTS, text(projects.clone()));
+    }
+}
+
+/// Sets the one `Host`, and joins what HTTP/2 may have split (RFC 9113 section 8.2.3).
+pub(crate) fn for_http1(headers: &mut HeaderMap, host: HeaderValue) {
+    headers.insert(HOST, host);
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            headers.insert(COOKIE, cookie);
+        }
+    }
+}
+
+/// Turns an upstream's head into the one that the client gets.
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+    remove_where(headers, |name| is_reserved(name.as_str()));
+}
+
+/// Adds what the owner of a legacy token is told.
+pub(crate) fn notice(headers: &mut HeaderMap) {
+    headers.insert(NOTICE, HeaderValue::from_static("legacy-token"));
+    headers.append(http::header::LINK, HeaderValue::from_static(ROTATION_ADVICE));
+}
+
+/// Trailers carry neither identity nor credential nor framing.
+pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, credentials: &[HeaderName]) {
+    strip_request(trailers, credentials);
+    remove_where(trailers, |name| *name == AUTHORIZATION || is_framing(name));
+}
+
+/// Trailers of a response do not say what only the gate says.
+pub(crate) fn strip_response_trailers(trailers: &mut HeaderMap) {
+    strip_response(trailers);
+    remove_where(trailers, is_framing);
+}
+
+fn is_framing(name: &HeaderName) -> bool {
+    *name == CONTENT_LENGTH || *name == HOST || *name == TE
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // A message keeps its host and length whatever `Connection` says.
+            .filter(|name| !is_framing(name) || *name == TE)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    remove_where(headers, |name| HOP_BY_HOP.contains(name));
+}
+
+/// Removes the headers that are of a kind; without any, nothing is allocated.
+fn remove_where(headers: &mut HeaderMap, is: impl Fn(&HeaderName) -> bool) {
+    if !headers.keys().any(&is) {
+        return;
+    }
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is(name)).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+fn text(value: String) -> HeaderValue {
+    HeaderValue::try_from(value).expect("invariant: digits, names of permission sets and addresses")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        HeaderMap::from_iter(fields.iter().map(pair))
+    }
+
+    #[test]
+    fn what_only_the_gate_says_is_dropped_in_every_spelling() {
+        let mut headers = map(&[
+            ("x-portcullis-account-id", "1"),
+            ("x_portcullis_user_id", "1"),
+            ("x-portcullis_new", "1"),
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("x-real-ip", "1.1.1.1"),
+            ("x_real_ip", "1.1.1.1"),
+            ("forwarded", "for=1.1.1.1"),
+            ("authorization", "Bearer x"),
+            ("accept", "*/*"),
+            ("x-portcullisx", "kept"),
+        ]);
+        strip_request(&mut headers, &[AUTHORIZATION]);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "x-portcullisx"]);
+    }
+
+    #[test]
+    fn headers_of_one_connection_end_there() {
+        let mut headers = map(&[
+            ("connection", "close, x-hop, Keep-Alive, content-length"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("te", "gzip, trailers"),
+            ("content-length", "3"),
+            ("expect", "100-continue"),
+        ]);
+        strip_request(&mut headers, &[]);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "te"]);
+        assert_eq!(headers[TE], "trailers");
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_cookie() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(COOKIE, HeaderValue::from_static("b=2"));
+        for_http1(&mut headers, HeaderValue::from_static("h"));
+        assert_eq!(headers[COOKIE], "a=1; b=2");
+        assert_eq!(headers[HOST], "h");
+    }
+}

@@ -1,0 +1,17 @@
+//! Forwarding: what a permit allows is sent to its upstream, and the answer is sent back.
+//!
+//! Bodies are streamed both ways as they come, never collected: each side is read only as fast
+//! as the other takes it.
+
+mod body;
+mod connect;
+mod exchange;
+mod forward;
+mod headers;
+mod pool;
+
+pub(crate) use body::{BodyError, RequestBody, UpstreamBody};
+pub(crate) use exchange::Exchange;
+pub(crate) use forward::{Forwarded, Plan, forward};
+pub(crate) use headers::{Identity, is_reserved};
+pub(crate) use pool::Upstreams;

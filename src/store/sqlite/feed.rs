@@ -1,0 +1,233 @@
+//! What followers read: the whole at one moment, and what changed since.
+//!
+//! The change log says only what changed, never how: a follower gets the present state. Reading
+//! the same change twice, or a later state early, does no harm.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Row, Rows};
+
+use super::rows::{number, parse_action, parse_cidr, text};
+use super::views;
+use crate::core::record::{AccountRecord, IdRecord, IpRule, ProjectId, Record};
+use crate::store::{AccountView, Changes, Cursor, IdView, StoreError};
+
+/// Entries of the change log that are kept: a follower further behind takes a snapshot.
+pub(super) const HISTORY_LIMIT: i64 = 50_000;
+
+/// Hands everything to `sink`, and returns where that was. Each table is read once, in order,
+/// and what belongs together is merged on the way.
+pub(super) fn snapshot(
+    connection: &Connection,
+    sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
+) -> Result<Cursor, StoreError> {
+    let cursor = end(connection)?;
+    account_records(connection, sink)?;
+    views::token_rows(connection, None, &mut |row, grants| {
+        sink(Record::Token(row.into_record(grants)))
+    })?;
+    views::all_ids(connection, &mut |row| sink(Record::Id(id_record(row))))?;
+    Ok(cursor)
+}
+
+/// The present state of what changed after the cursor, by at most `limit` entries of the log.
+/// Accounts come first, as in a snapshot, so that nothing precedes the account that it is of.
+pub(super) fn changes_after(
+    connection: &Connection,
+    cursor: &Cursor,
+    limit: usize,
+) -> Result<Changes, StoreError> {
+    let end = end(connection)?;
+    if needs_snapshot(connection, cursor, &end)? {
+        return Ok(Changes::Rebase);
+    }
+    let (subjects, position) = changed_subjects(connection, cursor.position, limit)?;
+    let records = subjects
+        .into_iter()
+        .map(|subject| read_subject(connection, subject))
+        .collect::<Result<_, _>>()?;
+    Ok(Changes::Frame { records, cursor: Cursor { position, ..end } })
+}
+
+/// Rows of a table that belong to the rows of another, both in the order of the other's number.
+pub(super) struct Children<'s, T> {
+    rows: Rows<'s>,
+    read: fn(&Row<'_>) -> Result<(u64, T), StoreError>,
+    next: Option<(u64, T)>,
+}
+
+impl<'s, T> Children<'s, T> {
+    pub(super) fn new(rows: Rows<'s>, read: fn(&Row<'_>) -> Result<(u64, T), StoreError>) -> Self {
+        Self { rows, read, next: None }
+    }
+
+    /// The rows of one parent. Parents must be asked for in ascending order.
+    pub(super) fn of(&mut self, parent: u64) -> Result<Vec<T>, StoreError> {
+        let mut children = Vec::new();
+        loop {
+            if self.next.is_none() {
+                self.next = match self.rows.next()? {
+                    Some(row) => Some((self.read)(row)?),
+                    None => return Ok(children),
+                };
+            }
+            match self.next.take() {
+                Some((owner, child)) if owner == parent => children.push(child),
+                Some((owner, _)) if owner < parent => {}
+                later => {
+                    self.next = later;
+                    return Ok(children);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Subject {
+    Account(u64),
+    Token(u64),
+    Id { account: u64, index: String, id: u64 },
+}
+
+/// The end of the change log.
+fn end(connection: &Connection) -> Result<Cursor, StoreError> {
+    let meta = "SELECT (SELECT value FROM meta WHERE key = 'store_id'),
+                       (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'),
+                       (SELECT coalesce(max(position), 0) FROM changes)";
+    let read = |row: &Row<'_>| {
+        Ok(Cursor { store: row.get(0)?, epoch: number(row, 1)?, position: number(row, 2)? })
+    };
+    let mut found = views::collect(connection, meta, [], read)?;
+    found.pop().ok_or_else(|| super::rows::damaged("the identity of the store"))
+}
+
+fn needs_snapshot(
+    connection: &Connection,
+    cursor: &Cursor,
+    end: &Cursor,
+) -> Result<bool, StoreError> {
+    let another = cursor.store != end.store || cursor.epoch != end.epoch;
+    if another || cursor.position > end.position {
+        return Ok(true);
+    }
+    if end.position - cursor.position > HISTORY_LIMIT as u64 {
+        return Ok(true);
+    }
+    let marker = "SELECT 1 FROM changes WHERE kind = 'rebase' AND position > ?1";
+    Ok(connection.prepare_cached(marker)?.exists([cursor.position as i64])?)
+}
+
+/// What the next entries of the log are about, each once, and the position of the last of them.
+fn changed_subjects(
+    connection: &Connection,
+    after: u64,
+    limit: usize,
+) -> Result<(Vec<Subject>, u64), StoreError> {
+    let sql = "SELECT position, kind, account_id, subject, index_name FROM changes
+               WHERE position > ?1 ORDER BY position LIMIT ?2";
+    let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
+    let mut last_change = HashMap::new();
+    let mut position = after;
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([after as i64, limit])?;
+    while let Some(row) = rows.next()? {
+        position = number(row, 0)?;
+        last_change.insert(read_change(row)?, position);
+    }
+    let mut subjects: Vec<_> = last_change.into_iter().collect();
+    subjects.sort_by_key(|(subject, at)| (!matches!(subject, Subject::Account(_)), *at));
+    Ok((subjects.into_iter().map(|(subject, _)| subject).collect(), position))
+}
+
+fn read_change(row: &Row<'_>) -> Result<Subject, StoreError> {
+    Ok(match text(row, 1)? {
+        "account" => Subject::Account(number(row, 2)?),
+        "token" => Subject::Token(number(row, 3)?),
+        "id" => Subject::Id { account: number(row, 2)?, index: row.get(4)?, id: number(row, 3)? },
+        _ => return Err(super::rows::damaged("an entry of the change log")),
+    })
+}
+
+fn read_subject(connection: &Connection, subject: Subject) -> Result<Record, StoreError> {
+    Ok(match subject {
+        Subject::Account(id) => Record::Account(account_record(connection, id)?),
+        Subject::Token(id) => {
+            let (row, grants) = views::find_token(connection, id)?
+                .ok_or_else(|| super::rows::damaged("a token of the change log"))?;
+            Record::Token(row.into_record(grants))
+        }
+        Subject::Id { account, index, id } => {
+            match views::find_id(connection, account as i64, &index, id as i64)? {
+                Some(row) => Record::Id(id_record(row)),
+                None => Record::IdRemoved { account_id: account, index, id },
+            }
+        }
+    })
+}
+
+fn account_record(connection: &Connection, id: u64) -> Result<AccountRecord, StoreError> {
+    let rules = views::collect(
+        connection,
+        "SELECT account_id, action, cidr, name FROM ip_rules WHERE account_id = ?1 ORDER BY id",
+        [id as i64],
+        |row| Ok(read_ip_rule(row)?.1),
+    )?;
+    let projects = views::collect(
+        connection,
+        "SELECT account_id, id FROM projects WHERE account_id = ?1 ORDER BY id",
+        [id as i64],
+        |row| Ok(read_project(row)?.1),
+    )?;
+    Ok(record_of(&views::account(connection, id)?, rules, projects))
+}
+
+fn account_records(
+    connection: &Connection,
+    sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut rules = connection.prepare_cached(
+        "SELECT account_id, action, cidr, name FROM ip_rules ORDER BY account_id, id",
+    )?;
+    let mut projects =
+        connection.prepare_cached("SELECT account_id, id FROM projects ORDER BY account_id, id")?;
+    let mut accounts = connection.prepare_cached(
+        "SELECT id, name, plan, state, ip_rules_enabled FROM accounts ORDER BY id",
+    )?;
+    let mut rules = Children::new(rules.query([])?, read_ip_rule);
+    let mut projects = Children::new(projects.query([])?, read_project);
+    let mut rows = accounts.query([])?;
+    while let Some(row) = rows.next()? {
+        let account = views::read_account(row)?;
+        let (rules, projects) = (rules.of(account.id)?, projects.of(account.id)?);
+        sink(Record::Account(record_of(&account, rules, projects)))?;
+    }
+    Ok(())
+}
+
+fn record_of(
+    account: &AccountView,
+    ip_rules: Vec<IpRule>,
+    projects: Vec<ProjectId>,
+) -> AccountRecord {
+    let AccountView { id, name: _, plan, state, ip_rules_enabled } = *account;
+    AccountRecord { id, plan, state, ip_rules_enabled, ip_rules, projects }
+}
+
+fn id_record(row: IdView) -> IdRecord {
+    let IdView { account_id, index, id, project_id, environment_category } = row;
+    IdRecord { account_id, index, id, project_id, environment_category }
+}
+
+fn read_ip_rule(row: &Row<'_>) -> Result<(u64, IpRule), StoreError> {
+    let rule = IpRule {
+        action: parse_action(text(row, 1)?)?,
+        cidr: parse_cidr(text(row, 2)?)?,
+        name: row.get(3)?,
+    };
+    Ok((number(row, 0)?, rule))
+}
+
+fn read_project(row: &Row<'_>) -> Result<(u64, ProjectId), StoreError> {
+    Ok((number(row, 0)?, number(row, 1)?))
+}

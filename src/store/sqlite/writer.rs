@@ -1,0 +1,224 @@
+//! The one thread that writes, and the group commit.
+//!
+//! A commit waits for the disk. Whatever is queued when one ends goes into the next one
+//! together, so that a hundred callers wait for two commits instead of a hundred.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use arc_swap::ArcSwap;
+use rusqlite::Connection;
+
+use super::execute::{Executor, write_rebase_marker};
+use super::feed::HISTORY_LIMIT;
+use super::readers::lock;
+use super::schema::{Purpose, connect};
+use crate::store::{Actor, Command, Outcome, Rules, StoreError};
+
+/// Most callers whose work waits in the queue; the next ones wait to get in.
+const QUEUE_LIMIT: usize = 1024;
+/// Commands after which a group takes in no further work.
+const GROUP_LIMIT: usize = 16_384;
+
+/// One outcome for each command.
+type Outcomes = Vec<Result<Outcome, StoreError>>;
+
+/// Something to be written.
+pub(super) enum Work {
+    /// Commands, in order.
+    Commands {
+        /// Who does it.
+        actor: Actor,
+        /// What.
+        commands: Vec<Command>,
+    },
+    /// A rebase marker in the change log.
+    Rebase,
+}
+
+impl Work {
+    fn size(&self) -> usize {
+        match self {
+            Self::Commands { commands, .. } => commands.len(),
+            Self::Rebase => 1,
+        }
+    }
+}
+
+/// Takes work to the writing thread, which is started by the first of it.
+pub(super) struct Writer {
+    path: PathBuf,
+    rules: Arc<ArcSwap<Rules>>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<()>,
+}
+
+struct Job {
+    work: Work,
+    reply: SyncSender<Result<Outcomes, StoreError>>,
+}
+
+impl Writer {
+    pub(super) fn new(path: PathBuf, rules: Arc<ArcSwap<Rules>>) -> Self {
+        Self { path, rules, running: Mutex::new(None) }
+    }
+
+    /// Has the work written and returns when it is durable.
+    pub(super) fn submit(&self, work: Work) -> Result<Outcomes, StoreError> {
+        let (reply, answer) = sync_channel(1);
+        self.send(Job { work, reply })?;
+        answer.recv().unwrap_or_else(|_| {
+            Err(StoreError::Database(
+                "the writing thread ended before it answered; look whether the change is there \
+                 before you repeat it"
+                    .to_owned(),
+            ))
+        })
+    }
+
+    fn send(&self, job: Job) -> Result<(), StoreError> {
+        let jobs = self.jobs()?;
+        let Err(returned) = jobs.send(job) else { return Ok(()) };
+        // The thread had ended over an earlier failure: this job has not begun, so try once more.
+        let jobs = self.restart()?;
+        jobs.send(returned.0).map_err(|_| {
+            StoreError::Database("the writing thread ends as soon as it starts".to_owned())
+        })
+    }
+
+    fn jobs(&self) -> Result<SyncSender<Job>, StoreError> {
+        let mut running = lock(&self.running);
+        if let Some(running) = &*running {
+            return Ok(running.jobs.clone());
+        }
+        Ok(running.insert(self.start()?).jobs.clone())
+    }
+
+    fn restart(&self) -> Result<SyncSender<Job>, StoreError> {
+        let mut running = lock(&self.running);
+        if running.as_ref().is_some_and(|running| running.thread.is_finished()) {
+            *running = None;
+        }
+        match &*running {
+            Some(running) => Ok(running.jobs.clone()),
+            None => Ok(running.insert(self.start()?).jobs.clone()),
+        }
+    }
+
+    fn start(&self) -> Result<Running, StoreError> {
+        let connection = connect(&self.path, Purpose::Write)?;
+        let (jobs, queue) = sync_channel(QUEUE_LIMIT);
+        let rules = Arc::clone(&self.rules);
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run(&connection, &rules, &queue))
+            .map_err(|error| StoreError::Database(format!("no thread for writing: {error}")))?;
+        Ok(Running { jobs, thread })
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for the thread to close its connection, so that the file is at rest afterwards.
+    fn drop(&mut self) {
+        if let Some(Running { jobs, thread }) = lock(&self.running).take() {
+            drop(jobs);
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes until nobody can send work any more, or until the connection cannot be used further.
+fn run(connection: &Connection, rules: &ArcSwap<Rules>, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let group = gather(first, queue);
+        let outcome = commit(connection, &rules.load(), &group);
+        let usable = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+        answer(group, outcome);
+        if !usable {
+            return;
+        }
+    }
+}
+
+fn gather(first: Job, queue: &Receiver<Job>) -> Vec<Job> {
+    let mut size = first.work.size();
+    let mut group = vec![first];
+    while size < GROUP_LIMIT
+        && let Ok(job) = queue.try_recv()
+    {
+        size += job.work.size();
+        group.push(job);
+    }
+    group
+}
+
+/// Writes a group in one transaction. An error concerns all of it: nothing of it is stored.
+fn commit(
+    connection: &Connection,
+    rules: &Rules,
+    group: &[Job],
+) -> Result<Vec<Outcomes>, StoreError> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let outcomes = group
+        .iter()
+        .map(|job| perform(connection, rules, &job.work))
+        .collect::<Result<Vec<_>, _>>()?;
+    trim_history(connection)?;
+    connection.execute_batch("COMMIT")?;
+    Ok(outcomes)
+}
+
+fn perform(connection: &Connection, rules: &Rules, work: &Work) -> Result<Outcomes, StoreError> {
+    let Work::Commands { actor, commands } = work else {
+        write_rebase_marker(connection)?;
+        return Ok(vec![Ok(Outcome::Changed { id: 0 })]);
+    };
+    let mut executor = Executor::new(connection, rules, actor);
+    let mut outcomes = Vec::with_capacity(commands.len());
+    for command in commands {
+        let outcome = executor.apply(command);
+        if connection.is_autocommit() {
+            // A full disk and the like end the whole transaction, not only this command.
+            return Err(outcome.err().unwrap_or_else(ended_early));
+        }
+        outcomes.push(outcome);
+    }
+    executor.finish()?;
+    Ok(outcomes)
+}
+
+fn ended_early() -> StoreError {
+    StoreError::Database("the transaction ended early; nothing was stored".to_owned())
+}
+
+/// Followers that are further behind take a snapshot, so older entries serve nobody.
+fn trim_history(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM changes WHERE position <= (SELECT max(position) FROM changes) - ?1",
+        )?
+        .execute([HISTORY_LIMIT])?;
+    Ok(())
+}
+
+/// A caller that no longer waits is no error: the work was done all the same.
+fn answer(group: Vec<Job>, outcome: Result<Vec<Outcomes>, StoreError>) {
+    match outcome {
+        Ok(outcomes) => {
+            for (job, outcomes) in group.into_iter().zip(outcomes) {
+                let _ = job.reply.send(Ok(outcomes));
+            }
+        }
+        Err(error) => {
+            for job in group {
+                let _ = job.reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
