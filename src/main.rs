@@ -1,3 +1,10 @@
-//! The `portcullis` command.
+//! The `portcullis` command: the allocator and the exit code, nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    portcullis::cli::run(std::env::args_os()).into()
+}

@@ -1,0 +1,118 @@
+//! What a command runs in: streams, environment, clock and the options that hold for all.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+use crate::config::{self, Config, StoreUrl};
+use crate::core::record::Timestamp;
+use crate::store::{Rules, SqliteStore};
+
+/// Everything outside that a command may touch, so that tests can stand in for it.
+pub struct Surroundings<'io> {
+    /// Standard input.
+    pub stdin: &'io mut dyn BufRead,
+    /// Standard output: data.
+    pub stdout: &'io mut dyn Write,
+    /// Standard error: progress, notes and errors.
+    pub stderr: &'io mut dyn Write,
+    /// Whether a person watches standard error.
+    pub stderr_is_terminal: bool,
+    /// Environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// What relative paths on the command line are relative to; empty: the working directory.
+    pub directory: PathBuf,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// A command's view of its surroundings and of the options for all commands.
+pub(super) struct Session<'io> {
+    pub(super) around: Surroundings<'io>,
+    pub(super) config_file: PathBuf,
+    pub(super) json: bool,
+}
+
+/// A loaded configuration and the store that it names.
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) store: SqliteStore,
+}
+
+impl Session<'_> {
+    /// A path from the command line.
+    pub(super) fn path(&self, given: &Path) -> PathBuf {
+        self.around.directory.join(given)
+    }
+
+    /// Loads the configuration and says on standard error everything that is wrong with it.
+    pub(super) fn load_config(&mut self) -> Result<Config, Failure> {
+        let file = self.path(&self.config_file);
+        config::load(&file, &self.around.environment).map_err(|errors| {
+            self.say_raw(&config::render(&errors));
+            let hint = "run `portcullis check` after correcting it";
+            let message = format!("{}: the configuration is invalid; {hint}", file.display());
+            Failure { exit: Exit::Invalid, message: Some(message) }
+        })
+    }
+
+    /// Loads the configuration and opens the store.
+    pub(super) fn open(&mut self) -> Result<Opened, Failure> {
+        let config = self.load_config()?;
+        let store = SqliteStore::open(store_path(&config), rules(&config))?;
+        Ok(Opened { config, store })
+    }
+
+    /// Prints one JSON document.
+    pub(super) fn print_json(&mut self, document: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(document)
+            .map_err(|error| Failure::failed(format!("cannot be written as JSON: {error}")))?;
+        self.print(&format!("{text}\n"))
+    }
+
+    /// Prints text, which brings its own line ends.
+    pub(super) fn print(&mut self, text: &str) -> Result<(), Failure> {
+        let out = &mut self.around.stdout;
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| Failure::output(&error))
+    }
+
+    /// A line for the person at the terminal. There is nobody to tell if that fails.
+    pub(super) fn say(&mut self, line: &str) {
+        self.say_raw(&format!("{line}\n"));
+    }
+
+    /// Text for the person at the terminal, with its own line ends.
+    pub(super) fn say_raw(&mut self, text: &str) {
+        let _ = self.around.stderr.write_all(text.as_bytes());
+        let _ = self.around.stderr.flush();
+    }
+
+    /// What a changing command did: the thing as JSON, or a line for people.
+    pub(super) fn report(&mut self, thing: &impl Serialize, line: &str) -> Result<(), Failure> {
+        if self.json {
+            return self.print_json(thing);
+        }
+        self.say(line);
+        Ok(())
+    }
+}
+
+/// The file of the store.
+pub(super) fn store_path(config: &Config) -> &Path {
+    let StoreUrl::Sqlite(path) = &config.store;
+    path
+}
+
+/// The rules of the domain that this configuration gives.
+pub(super) fn rules(config: &Config) -> Rules {
+    Rules {
+        permission_sets: config.permission_sets.clone(),
+        cutoff_end: config.legacy.cutoff_end,
+        candidates_limit: config.legacy.candidates_limit,
+    }
+}

@@ -1,0 +1,135 @@
+//! `portcullis token`: making, showing, revoking, rotating and recognising tokens.
+
+mod create;
+mod list;
+mod revoke;
+mod rotate;
+mod verify;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::exit::Failure;
+use super::session::Session;
+use super::time::format_time;
+use super::values;
+use crate::core::digest::DigestKeys;
+use crate::core::record::{AccountId, TokenId, Verifier};
+use crate::core::token::{Secret, TokenKind};
+use crate::store::TokenView;
+
+pub(super) use create::Create;
+
+/// Tokens: create, list, show, revoke, rotate and verify.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print its secret, once
+    #[command(after_help = "Examples:\n  \
+        portcullis token create --account 1 --name ci --grant job_admin:42 --expires 90d\n  \
+        portcullis token create --account 1 --name laptop --user 7 --grant developer@development\n\n\
+        Prints one JSON object. The secret in it is kept nowhere: what is stored is a digest.")]
+    Create(Box<Create>),
+    /// List the tokens of an account
+    List {
+        /// The account
+        #[arg(long, value_name = "N")]
+        account: AccountId,
+    },
+    /// Show one token, never its secret
+    Show {
+        /// The token's number
+        id: TokenId,
+    },
+    /// Revoke tokens, for good
+    Revoke {
+        /// Numbers of the tokens
+        #[arg(required = true)]
+        id: Vec<TokenId>,
+    },
+    /// Make a token of the same grants and let the old one expire after a grace period
+    #[command(after_help = "The old token's expiry becomes the earlier of its own and now + grace. \
+        To end it at once: --grace 0s.")]
+    Rotate {
+        /// The old token's number
+        id: TokenId,
+        /// How long the old token stays valid
+        #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = values::seconds)]
+        grace: i64,
+    },
+    /// Say which token a secret is, and whether it is valid: exit 4 if not
+    #[command(after_help = "Example:\n  portcullis token verify - < secret.txt\n\n\
+        The secret is read from standard input, one line: on the command line others could see it.")]
+    Verify {
+        /// `-`: read the secret from standard input
+        #[arg(value_name = "-", required = true, num_args = 1..)]
+        source: Vec<String>,
+    },
+}
+
+pub(super) fn run(command: TokenCommand, session: &mut Session<'_>) -> Result<(), Failure> {
+    match command {
+        TokenCommand::Create(create) => create::run(*create, session),
+        TokenCommand::List { account } => list::list(account, session),
+        TokenCommand::Show { id } => list::show(id, session),
+        TokenCommand::Revoke { id } => revoke::run(&id, session),
+        TokenCommand::Rotate { id, grace } => rotate::run(id, grace, session),
+        TokenCommand::Verify { source } => verify::run(&source, session),
+    }
+}
+
+/// What making a token prints: the only time that its secret is seen.
+#[derive(Serialize)]
+struct Issued<'v> {
+    id: TokenId,
+    token: &'v str,
+    name: &'v str,
+    account_id: AccountId,
+    created_at: String,
+    expires_at: Option<String>,
+}
+
+/// A secret of ours and the digest that stands for it.
+pub(super) fn make_secret(
+    kind: TokenKind,
+    keys: &DigestKeys,
+) -> Result<(Secret, Verifier), Failure> {
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy).map_err(|error| {
+        Failure::failed(format!("the operating system gives no random bytes: {error}"))
+    })?;
+    let secret = Secret::from_entropy(kind, entropy);
+    let verifier = digest_of(&secret, keys);
+    Ok((secret, verifier))
+}
+
+/// The digest of a secret under the current key.
+pub(super) fn digest_of(secret: &Secret, keys: &DigestKeys) -> Verifier {
+    let key = keys.current();
+    let digest = key.digest(secret.expose().as_bytes());
+    Verifier::Digest { key_id: key.id().to_owned(), digest }
+}
+
+/// Prints a new token with its secret. If that fails nobody has the secret, so say what is left.
+pub(super) fn print_issued(
+    secret: &Secret,
+    view: &TokenView,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let issued = Issued {
+        id: view.id,
+        token: secret.expose(),
+        name: &view.name,
+        account_id: view.account_id,
+        created_at: format_time(view.created_at),
+        expires_at: view.expires_at.map(format_time),
+    };
+    session.print_json(&issued).map_err(|_| {
+        Failure::failed(format!(
+            "token {id} was made but its secret could not be printed; revoke it, `portcullis \
+             token revoke {id}`, and make another",
+            id = view.id
+        ))
+    })?;
+    session.say("the secret is shown this once: it is stored nowhere and cannot be shown again");
+    Ok(())
+}
