@@ -60,7 +60,9 @@ pub enum QuestionError {
     #[error("there is no index yet")]
     NoIndex,
     /// The token's key is no longer configured, or the index has not caught up with the store.
-    #[error("token {0} is in the store but not in the index: its digest key is not in digest.key, or the index has yet to follow")]
+    #[error(
+        "token {0} is in the store but not in the index: its digest key is not in digest.key, or the index has yet to follow"
+    )]
     NotIndexed(TokenId),
     /// The store does not know the token, or does not answer.
     #[error(transparent)]

@@ -1,7 +1,9 @@
 //! What the process takes from itself: core files, which would hold secrets, and the low default
 //! limit on open files.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 
 /// Forbids core files and attaching debuggers, and raises the limit on open files to what is
 /// allowed. What the system refuses is logged and gone without.

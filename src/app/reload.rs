@@ -59,15 +59,17 @@ impl Reloader {
                 keys = done.needs_restart.join(", "),
                 "configuration reloaded, but these changed keys need a restart"
             ),
-            Err(error) => tracing::error!("configuration not reloaded, going on with the one before:\n{error}"),
+            Err(error) => tracing::error!(
+                "configuration not reloaded, going on with the one before:\n{error}"
+            ),
         }
         reloaded
     }
 
     fn try_reload(&self) -> Result<Reloaded, ReloadError> {
         let current = self.shared.live().config.clone();
-        let mut next =
-            config::load(&current.file, self.environment.iter().cloned()).map_err(ReloadError::Config)?;
+        let mut next = config::load(&current.file, self.environment.iter().cloned())
+            .map_err(ReloadError::Config)?;
         let needs_restart = keep_what_needs_restart(&mut next, &current);
         let legacy_changed = next.legacy != current.legacy;
         let next = Arc::new(next);

@@ -66,7 +66,8 @@ impl Gate {
     /// # Errors
     /// [`AppError`]; then nothing is left running.
     pub fn start(config: Config, environment: Vec<(String, String)>) -> Result<Self, AppError> {
-        let listeners = config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let listeners =
+            config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
         let StoreUrl::Sqlite(path) = &config.store;
         let store = Arc::new(SqliteStore::open(path, rules(&config))?);
@@ -85,8 +86,16 @@ impl Gate {
         };
         let (pool, threads) = Pool::start(workers, &settings)?;
         let retired = Mutex::default();
-        let reloader =
-            Reloader { shared, follower, store, metrics, lane: slow, connections, retired, environment };
+        let reloader = Reloader {
+            shared,
+            follower,
+            store,
+            metrics,
+            lane: slow,
+            connections,
+            retired,
+            environment,
+        };
         let shared = Arc::new(Control { reloader, ready: AtomicBool::new(true) });
         Ok(Self { listeners, admin, pool, threads, drain, shared })
     }
@@ -119,13 +128,21 @@ impl Gate {
     async fn accept_until(self, stop: Stop) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let reloads = tokio::task::spawn_local(reload_when_asked(self.shared.clone(), signal(SignalKind::hangup())?));
+        let reloads = tokio::task::spawn_local(reload_when_asked(
+            self.shared.clone(),
+            signal(SignalKind::hangup())?,
+        ));
         let (stop_accepting, stopped) = watch::channel(false);
         let mut accepting = tokio::task::JoinSet::new();
         for listener in self.listeners {
             tracing::info!(address = listener.address(), "listening");
             let connections = self.shared.reloader.connections.semaphore();
-            accepting.spawn_local(accept(listener, self.pool.clone(), connections, stopped.clone()));
+            accepting.spawn_local(accept(
+                listener,
+                self.pool.clone(),
+                connections,
+                stopped.clone(),
+            ));
         }
         if let Some(listener) = self.admin {
             tracing::info!(address = listener.address(), "admin listening");
@@ -170,7 +187,9 @@ impl Control {
         let status = self.reloader.shared.status();
         match status.is_connected() {
             true => String::new(),
-            false => format!("the store does not answer; the index is {} s old", status.age().as_secs()),
+            false => {
+                format!("the store does not answer; the index is {} s old", status.age().as_secs())
+            }
         }
     }
 

@@ -50,7 +50,9 @@ impl Listener {
     pub fn bind(listen: &Listen) -> Result<Self, BindError> {
         let bound = match listen {
             Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
-            Listen::Unix(path) => bind_unix(path).map(|listener| Self::Unix(listener, path.clone())),
+            Listen::Unix(path) => {
+                bind_unix(path).map(|listener| Self::Unix(listener, path.clone()))
+            }
         };
         bound.map_err(|error| BindError { address: listen.to_string(), error })
     }
@@ -163,8 +165,12 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixStream::connect(path) {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
-        Err(_) if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) => {
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+        }
+        Err(_)
+            if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) =>
+        {
             std::fs::remove_file(path)?;
         }
         Err(_) => {}

@@ -67,7 +67,10 @@ impl Pool {
     ///
     /// # Errors
     /// The operating system's, where it has no thread or descriptor to give.
-    pub fn start(count: usize, settings: &WorkerSettings) -> io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
+    pub fn start(
+        count: usize,
+        settings: &WorkerSettings,
+    ) -> io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
@@ -149,12 +152,18 @@ impl Worker {
 
 impl Setup {
     fn new(config: Arc<Config>, previous: Option<&Upstreams>) -> Self {
-        let every: Rc<[HeaderName]> =
-            [AUTHORIZATION].into_iter().chain(config.gate.credential_headers.iter().cloned()).collect();
+        let every: Rc<[HeaderName]> = [AUTHORIZATION]
+            .into_iter()
+            .chain(config.gate.credential_headers.iter().cloned())
+            .collect();
         Self {
             upstreams: Upstreams::new(&config, previous),
             trusted: TrustedProxies::new(&config.client_ip),
-            credential_headers: if config.gate.forward_credential { Rc::default() } else { every.clone() },
+            credential_headers: if config.gate.forward_credential {
+                Rc::default()
+            } else {
+                every.clone()
+            },
             every_credential_header: every,
             config,
         }
@@ -171,7 +180,8 @@ pub(crate) struct DecisionIds {
 impl DecisionIds {
     fn new() -> Self {
         // Random state of the standard library is seeded by the operating system.
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        let seed =
+            std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Self { worker: seed, count: std::cell::Cell::new(0) }
     }
 

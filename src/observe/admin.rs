@@ -66,15 +66,25 @@ async fn connection(accepted: Accepted, control: Arc<Control>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, control: Arc<Control>, is_local: bool) -> Response<Full<Bytes>> {
+async fn answer(
+    request: Request<Incoming>,
+    control: Arc<Control>,
+    is_local: bool,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let allowed = match path {
         "/metrics" | "/livez" | "/readyz" => "GET, HEAD",
         "/reload" | "/explain" => "POST",
-        _ => return text(StatusCode::NOT_FOUND, "no such page: /metrics, /livez, /readyz, /reload, /explain\n"),
+        _ => {
+            return text(
+                StatusCode::NOT_FOUND,
+                "no such page: /metrics, /livez, /readyz, /reload, /explain\n",
+            );
+        }
     };
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-    if (allowed == "POST") != (request.method() == Method::POST) || (allowed != "POST" && !is_read) {
+    if (allowed == "POST") != (request.method() == Method::POST) || (allowed != "POST" && !is_read)
+    {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         return response;
@@ -137,7 +147,10 @@ struct Asked {
 
 async fn explain(request: Request<Incoming>, control: Arc<Control>) -> Response<Full<Bytes>> {
     let Ok(body) = Limited::new(request.into_body(), BODY_LIMIT).collect().await else {
-        return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB or broke off\n");
+        return text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is larger than 64 KiB or broke off\n",
+        );
     };
     let question = match question(&body.to_bytes()) {
         Ok(question) => question,

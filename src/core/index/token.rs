@@ -63,7 +63,8 @@ impl Extra {
         Self {
             user: record.user,
             not_before: record.not_before,
-            allow_ips: (!record.allow_ips.is_empty()).then(|| PrefixSet::compile(&record.allow_ips)),
+            allow_ips: (!record.allow_ips.is_empty())
+                .then(|| PrefixSet::compile(&record.allow_ips)),
         }
     }
 
