@@ -106,7 +106,11 @@ fn two_processes_write_the_same_file_in_turn() {
     let fixture = Fixture::new();
     let other = fixture.second();
     thread::scope(|scope| {
-        scope.spawn(|| (0..20).map(|seed| fixture.create(token(1, seed))).count());
+        scope.spawn(|| {
+            for seed in 0..20 {
+                assert!(changed(fixture.apply(create(token(1, seed)))));
+            }
+        });
         scope.spawn(|| {
             for seed in 100..120 {
                 assert!(changed(other.apply(&Actor::operator(), create(token(1, seed)))));

@@ -198,6 +198,19 @@ fn a_refused_import_line_does_not_take_the_marker_with_it() {
 }
 
 #[test]
+fn a_marker_that_a_failed_command_took_back_is_written_again() {
+    let fixture = Fixture::new();
+    let cursor = fixture.cursor();
+    let connection = rusqlite::Connection::open(fixture.path()).unwrap();
+    connection.execute_batch("ALTER TABLE grants RENAME TO hidden").unwrap();
+    let commands = vec![create(token(1, 1)), create(NewToken { grants: vec![], ..token(1, 2) })];
+    let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+    connection.execute_batch("ALTER TABLE hidden RENAME TO grants").unwrap();
+    assert!(fixture.must_rebase(&cursor));
+}
+
+#[test]
 fn a_rebase_can_be_asked_for() {
     let fixture = Fixture::new();
     let cursor = fixture.cursor();

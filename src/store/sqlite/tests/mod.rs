@@ -245,10 +245,12 @@ fn token_records(records: &[Record]) -> Vec<&TokenRecord> {
     tokens
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "outcomes are asked about where they arise")]
 fn changed(outcome: Result<Outcome, StoreError>) -> bool {
     matches!(outcome, Ok(Outcome::Changed { .. }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "outcomes are asked about where they arise")]
 fn unchanged(outcome: Result<Outcome, StoreError>) -> bool {
     matches!(outcome, Ok(Outcome::Unchanged { .. }))
 }

@@ -5,6 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::record::{Action, Category};
 
+/// Accounts, projects and users enough that most commands find what they are about.
+fn populated() -> Fixture {
+    let fixture = Fixture::empty();
+    let of = |id| [account(id, Plan::Enterprise), project(id, 0), user(id, 0, Licence::Developer)];
+    fixture.store.apply_all(&Actor::operator(), (0..3).flat_map(of).collect());
+    fixture
+}
+
 fn commands() -> impl Strategy<Value = Command> {
     prop_oneof![accounts_and_ids(), tokens(), tokens(),]
 }
@@ -98,7 +106,7 @@ proptest! {
             1..12,
         ),
     ) {
-        let fixture = Fixture::new();
+        let fixture = populated();
         let mut cursor = fixture.cursor();
         let mut held = contents(&fixture.store);
         for (commands, bulk, limit) in batches {
