@@ -92,6 +92,14 @@ fn a_token_out_of_an_export_keeps_its_suspended_grants() {
 }
 
 #[test]
+fn an_active_token_out_of_an_export_still_needs_its_user() {
+    let fixture = Fixture::new();
+    let token = Box::new(NewToken { user_id: Some(99), ..token(1, 1) });
+    let refusal = fixture.refusal(Command::RestoreToken(token));
+    assert!(message(&refusal).contains("no user 99"), "{refusal}");
+}
+
+#[test]
 fn a_revoked_token_may_name_a_user_and_projects_that_are_gone() {
     let fixture = Fixture::new();
     let revoked = NewToken {
@@ -195,6 +203,8 @@ fn a_token_that_would_never_be_valid_is_refused() {
     let refusal =
         fixture.refusal(create(NewToken { not_before: at, expires_at: at, ..token(1, 1) }));
     assert!(message(&refusal).contains("never be valid"), "{refusal}");
+    let rotated_early = NewToken { not_before: at, expires_at: at, ..token(1, 1) };
+    assert!(changed(fixture.import(create(rotated_early))), "an export may hold such a one");
 }
 
 #[test]
