@@ -134,7 +134,8 @@ pub trait Store: Send + Sync {
     /// Hands the tokens that the filter lets through to `sink`, by id.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] for the filter's account, the database's, or the first that `sink` returns.
+    /// [`StoreError::NotFound`] for the filter's account, the database's, or the first that
+    /// `sink` returns.
     fn tokens(
         &self,
         filter: &TokenFilter,

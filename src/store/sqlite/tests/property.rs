@@ -97,7 +97,11 @@ fn follow(store: &SqliteStore, cursor: &mut Cursor, held: &mut Contents, limit: 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 48,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn frames_folded_over_a_snapshot_are_the_next_snapshot(
