@@ -1,3 +1,15 @@
 //! The slow lane: tokens known only by a password hash, verified without holding up anyone else.
+//!
+//! [`verifier`] reads and verifies the hashes; the [`Lane`] runs them on threads of its own
+//! behind a bounded queue, one verification at a time for each secret, and remembers successes.
 
+mod flight;
+mod lane;
+mod load;
+mod memory;
 pub mod verifier;
+mod worker;
+
+pub use lane::{Candidate, Lane, LaneVerdict, VerifyRequest};
+pub use load::{LaneObserver, LaneStats};
+pub use memory::Remembered;
