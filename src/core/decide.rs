@@ -195,9 +195,11 @@ fn credential<'r, T: Trace>(facts: &Facts<'r>, trace: &mut T) -> Result<&'r [u8]
             Ok(secret)
         }
         Err(error) => {
-            trace.fail(Step::Credential, || describe_credential(error).to_owned(), || {
-                "send `Authorization: Bearer TOKEN`, once".to_owned()
-            });
+            trace.fail(
+                Step::Credential,
+                || describe_credential(error).to_owned(),
+                || "send `Authorization: Bearer TOKEN`, once".to_owned(),
+            );
             Err(refuse(facts, credential_reason(error), None, Lane::None))
         }
     }
@@ -216,9 +218,15 @@ fn describe_credential(error: CredentialError) -> &'static str {
     match error {
         CredentialError::Missing => "no credential",
         CredentialError::Several => "more than one credential",
-        CredentialError::Scheme => "the scheme is neither `Bearer` nor `Token`, or no token follows it",
-        CredentialError::Malformed(Malformed::Length) => "a token made elsewhere has 16 to 512 bytes",
-        CredentialError::Malformed(Malformed::Alphabet) => "a token has only the bytes 0x21 to 0x7E",
+        CredentialError::Scheme => {
+            "the scheme is neither `Bearer` nor `Token`, or no token follows it"
+        }
+        CredentialError::Malformed(Malformed::Length) => {
+            "a token made elsewhere has 16 to 512 bytes"
+        }
+        CredentialError::Malformed(Malformed::Alphabet) => {
+            "a token has only the bytes 0x21 to 0x7E"
+        }
         CredentialError::Malformed(Malformed::Checksum) => {
             "the prefix is ours but the checksum is wrong: mistyped or cut off"
         }
@@ -304,7 +312,12 @@ fn validity<T: Trace>(token: &Token<'_>, now: Timestamp, trace: &mut T) -> Resul
             (Reason::Expired, Some(at)) => format!("expired at {at}"),
             _ => "revoked, for good".to_owned(),
         },
-        || format!("make a new one: `portcullis token create --account {} --name NAME --grant SET`", token.account.id()),
+        || {
+            format!(
+                "make a new one: `portcullis token create --account {} --name NAME --grant SET`",
+                token.account.id()
+            )
+        },
     );
     Err(reason)
 }
@@ -314,17 +327,23 @@ fn validity<T: Trace>(token: &Token<'_>, now: Timestamp, trace: &mut T) -> Resul
 fn account<T: Trace>(token: &Token<'_>, trace: &mut T) -> Result<(), Reason> {
     let account = token.account;
     if account.is_usable() {
-        trace.pass(Step::Account, || format!("account {} is open, plan {}", account.id(), account.plan()));
+        trace.pass(Step::Account, || {
+            format!("account {} is open, plan {}", account.id(), account.plan())
+        });
         return Ok(());
     }
     let id = account.id();
     match account.open {
-        true => trace.fail(Step::Account, || format!("the plan of account {id} is cancelled"), || {
-            format!("`portcullis account set-plan {id} PLAN`")
-        }),
-        false => trace.fail(Step::Account, || format!("account {id} is closed"), || {
-            format!("`portcullis account open {id}`")
-        }),
+        true => trace.fail(
+            Step::Account,
+            || format!("the plan of account {id} is cancelled"),
+            || format!("`portcullis account set-plan {id} PLAN`"),
+        ),
+        false => trace.fail(
+            Step::Account,
+            || format!("account {id} is closed"),
+            || format!("`portcullis account open {id}`"),
+        ),
     }
     Err(Reason::AccountClosed)
 }
@@ -332,16 +351,24 @@ fn account<T: Trace>(token: &Token<'_>, trace: &mut T) -> Result<(), Reason> {
 /// Step 5.
 #[inline]
 fn ip_rules<T: Trace>(token: &Token<'_>, facts: &Facts<'_>, trace: &mut T) -> Result<(), Reason> {
-    let client = || facts.client.map_or("an unknown address".to_owned(), |client| client.to_string());
+    let client =
+        || facts.client.map_or("an unknown address".to_owned(), |client| client.to_string());
     let id = token.account.id();
     if let Some(rules) = &token.account.ip_rules
         && !rules.admits(facts.client)
     {
         let why = || match facts.client.and_then(|client| rules.matching(client)) {
-            Some((action, cidr)) => format!("{}: the rule {action:?} {cidr} of account {id} matches most specifically", client()),
-            None => format!("{}: no rule of account {id} matches, and it has allow rules", client()),
+            Some((action, cidr)) => format!(
+                "{}: the rule {action:?} {cidr} of account {id} matches most specifically",
+                client()
+            ),
+            None => {
+                format!("{}: no rule of account {id} matches, and it has allow rules", client())
+            }
         };
-        trace.fail(Step::IpRules, why, || format!("`portcullis ip-rule allow --account {id} {}`", client()));
+        trace.fail(Step::IpRules, why, || {
+            format!("`portcullis ip-rule allow --account {id} {}`", client())
+        });
         return Err(Reason::IpDenied);
     }
     if let Some(narrowing) = token.allow_ips
@@ -376,7 +403,9 @@ fn route<T: Trace>(index: &Index, target: &Target<'_>, trace: &mut T) -> Result<
                 true => "the path is in the route table, but not with this method".to_owned(),
                 false => "no route has this host and path".to_owned(),
             };
-            trace.fail(Step::Route, detail, || "add a [[route]] to routes.toml, then reload".to_owned());
+            trace.fail(Step::Route, detail, || {
+                "add a [[route]] to routes.toml, then reload".to_owned()
+            });
             Err(Reason::NoRoute)
         }
     }
@@ -400,9 +429,11 @@ fn account_scope<T: Trace>(
         trace.pass(Step::AccountScope, || format!("account {own} is the token's"));
         return Ok(());
     }
-    trace.fail(Step::AccountScope, || format!("the path names account {text}, the token is of account {own}"), || {
-        format!("use a token of account {text}, or the path of account {own}")
-    });
+    trace.fail(
+        Step::AccountScope,
+        || format!("the path names account {text}, the token is of account {own}"),
+        || format!("use a token of account {text}, or the path of account {own}"),
+    );
     Err(Reason::WrongAccount)
 }
 
@@ -441,7 +472,8 @@ fn permission<T: Trace>(
     };
     let policy = index.policy();
     let scope = scope(index, token, route, target, facts);
-    let granted = scope.and_then(|scope| holds(policy, token, route, scope, need).ok_or(Reason::NoPermission));
+    let granted = scope
+        .and_then(|scope| holds(policy, token, route, scope, need).ok_or(Reason::NoPermission));
     match granted {
         Ok(_) => trace.pass(Step::Permission, || describe_need(policy, need)),
         Err(reason) => trace.fail(
@@ -497,7 +529,8 @@ fn scope(
     target: &Target<'_>,
     facts: &Facts<'_>,
 ) -> Result<Scope, Reason> {
-    let capture = |capture| id(target.captures.text(facts.path, capture)).ok_or(Reason::NoPermission);
+    let capture =
+        |capture| id(target.captures.text(facts.path, capture)).ok_or(Reason::NoPermission);
     let one = |project, category| Scope::One {
         project,
         category,
@@ -523,29 +556,39 @@ fn scope(
 
 /// Whether the token's grants give what is needed in the scope.
 #[inline]
-fn holds(policy: &Policy, token: &Token<'_>, route: &Route, scope: Scope, need: Access) -> Option<Granted> {
+fn holds(
+    policy: &Policy,
+    token: &Token<'_>,
+    route: &Route,
+    scope: Scope,
+    need: Access,
+) -> Option<Granted> {
     match scope {
         Scope::All => {
             let held = held(policy, token, None, |grant| grant.project.is_none())?;
             // An upstream that enforces nothing is told all the same what holds.
-            let granted = if route.project == Project::Defer { Granted::AllProjects } else { Granted::Plain };
+            let granted =
+                if route.project == Project::Defer { Granted::AllProjects } else { Granted::Plain };
             held.covers(need).then_some(granted)
         }
         Scope::One { project, category, covered_by_all } => {
-            let covers = |grant: &GrantView| grant.project.map_or(covered_by_all, |on| on == project);
+            let covers =
+                |grant: &GrantView| grant.project.map_or(covered_by_all, |on| on == project);
             held(policy, token, category, covers)?.covers(need).then_some(Granted::Plain)
         }
         Scope::Any => {
             let everywhere = held(policy, token, None, |grant| grant.project.is_none());
             let somewhere = || projects_with(policy, token, need).next().is_some();
-            (everywhere.is_some_and(|held| held.covers(need)) || somewhere()).then_some(Granted::Plain)
+            (everywhere.is_some_and(|held| held.covers(need)) || somewhere())
+                .then_some(Granted::Plain)
         }
         Scope::Defer => {
             let everywhere = held(policy, token, None, |grant| grant.project.is_none());
             if everywhere.is_some_and(|held| held.covers(need)) {
                 return Some(Granted::AllProjects);
             }
-            let bytes: usize = projects_with(policy, token, need).map(|project| digits(project) + 1).sum();
+            let bytes: usize =
+                projects_with(policy, token, need).map(|project| digits(project) + 1).sum();
             (1..=PROJECTS_HEADER_BYTES + 1).contains(&bytes).then_some(Granted::Projects(need))
         }
     }
@@ -599,7 +642,8 @@ fn projects_with<'t>(
             let project = grants.next()?;
             while grants.next_if_eq(&project).is_some() {}
             let covers = |grant: &GrantView| grant.project.is_none_or(|on| on == project);
-            let on_it = |grant: GrantView| grant.project == Some(project) && counts(policy, token, &grant);
+            let on_it =
+                |grant: GrantView| grant.project == Some(project) && counts(policy, token, &grant);
             if token.grants.iter().any(on_it)
                 && held(policy, token, None, covers).is_some_and(|held| held.covers(need))
             {
@@ -609,7 +653,12 @@ fn projects_with<'t>(
     })
 }
 
-pub(super) fn write_projects(policy: &Policy, token: &Token<'_>, granted: &Granted, out: &mut String) -> bool {
+pub(super) fn write_projects(
+    policy: &Policy,
+    token: &Token<'_>,
+    granted: &Granted,
+    out: &mut String,
+) -> bool {
     match granted {
         Granted::Plain => return false,
         Granted::AllProjects => out.push('*'),
@@ -734,7 +783,10 @@ fn describe_lack(
         Err(_) => match &route.project {
             Project::Index { index, .. } => {
                 let index = policy.routes.name_of(*index);
-                return format!("the id in the path is not in index {index} of account {}", token.account.id());
+                return format!(
+                    "the id in the path is not in index {index} of account {}",
+                    token.account.id()
+                );
             }
             _ => return "the project id is not a number".to_owned(),
         },
@@ -748,19 +800,34 @@ fn describe_lack(
     let suspended = token.grants.iter().filter(|grant| !counts(policy, token, grant)).count();
     let suspended = match suspended {
         0 => String::new(),
-        count => format!("; {count} grants are suspended, since plan {} does not allow them", token.account.plan()),
+        count => format!(
+            "; {count} grants are suspended, since plan {} does not allow them",
+            token.account.plan()
+        ),
     };
-    format!("{} is needed {place}, and the grants do not give it{suspended}", policy.permission_sets.describe(need))
+    format!(
+        "{} is needed {place}, and the grants do not give it{suspended}",
+        policy.permission_sets.describe(need)
+    )
 }
 
-fn suggest_grant(policy: &Policy, token: &Token<'_>, scope: Result<Scope, Reason>, need: Access) -> String {
+fn suggest_grant(
+    policy: &Policy,
+    token: &Token<'_>,
+    scope: Result<Scope, Reason>,
+    need: Access,
+) -> String {
     let account = token.account.id();
     let project = match scope {
         Ok(Scope::One { project, .. }) => format!(":{project}"),
         Ok(_) => String::new(),
-        Err(Reason::BadRequest) => return "the client must send the parameter once, unencoded".to_owned(),
+        Err(Reason::BadRequest) => {
+            return "the client must send the parameter once, unencoded".to_owned();
+        }
         Err(_) => {
-            return format!("where the id is right: `portcullis id-index set --account {account} INDEX ID PROJECT`");
+            return format!(
+                "where the id is right: `portcullis id-index set --account {account} INDEX ID PROJECT`"
+            );
         }
     };
     let plan = token.account.plan();
@@ -773,6 +840,8 @@ fn suggest_grant(policy: &Policy, token: &Token<'_>, scope: Result<Scope, Reason
             "a token with such a grant: `portcullis token create --account {account} --name NAME --grant {set}{project}`; other sets that give it: {}",
             sets.collect::<Vec<_>>().join(", ")
         ),
-        None => format!("no permission set that plan {plan} allows gives it: `portcullis account set-plan {account} PLAN`"),
+        None => format!(
+            "no permission set that plan {plan} allows gives it: `portcullis account set-plan {account} PLAN`"
+        ),
     }
 }

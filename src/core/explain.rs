@@ -110,7 +110,9 @@ impl Pending {
         token: u64,
         now: Timestamp,
     ) -> Explanation {
-        self.notes.steps.retain(|report| report.step != Step::Token.name() && report.step != Step::Request.name());
+        self.notes.steps.retain(|report| {
+            report.step != Step::Token.name() && report.step != Step::Request.name()
+        });
         match index.find_slow(token) {
             Some(token) => {
                 judge_token(index, facts, token, now, self.conceal, &mut self.notes, Outcome::Slow)
@@ -124,7 +126,12 @@ impl Pending {
         self.notes.steps.retain(|report| report.step != Step::Token.name());
         self.notes.fail(
             Step::Token,
-            || format!("slow lane: none of {} candidates has this secret", self.request.candidates.len()),
+            || {
+                format!(
+                    "slow lane: none of {} candidates has this secret",
+                    self.request.candidates.len()
+                )
+            },
             || "check the token, or make a new one: `portcullis token create`".to_owned(),
         );
         let denial = Denial {
@@ -149,7 +156,9 @@ fn judge_token(
     let lane = if token.is_slow() { Lane::Slow } else { Lane::Fast };
     let judged = decide::request(index, facts, notes).and_then(|target| {
         notes.pass(Step::Token, || match lane {
-            Lane::Slow => format!("token {}, a legacy token: recognised by the slow lane", token.id()),
+            Lane::Slow => {
+                format!("token {}, a legacy token: recognised by the slow lane", token.id())
+            }
             _ => format!("token {}", token.id()),
         });
         decide::admit(index, facts, &target, token, lane, now, notes)
@@ -169,11 +178,19 @@ struct Notes {
 
 impl Trace for Notes {
     fn pass(&mut self, step: Step, detail: impl FnOnce() -> String) {
-        self.steps.push(StepReport { step: step.name(), outcome: StepOutcome::Pass, detail: detail() });
+        self.steps.push(StepReport {
+            step: step.name(),
+            outcome: StepOutcome::Pass,
+            detail: detail(),
+        });
     }
 
     fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> String) {
-        self.steps.push(StepReport { step: step.name(), outcome: StepOutcome::Fail, detail: detail() });
+        self.steps.push(StepReport {
+            step: step.name(),
+            outcome: StepOutcome::Fail,
+            detail: detail(),
+        });
         self.fix = Some(fix());
     }
 }

@@ -133,7 +133,13 @@ mod tests {
 
     #[test]
     fn other_schemes_bare_tokens_and_empty_ones_are_refused() {
-        for value in ["Basic 0123456789abcdef", "0123456789abcdef", "Bearer", "Bearer ", "Bearer\t0123456789abcdef"] {
+        for value in [
+            "Basic 0123456789abcdef",
+            "0123456789abcdef",
+            "Bearer",
+            "Bearer ",
+            "Bearer\t0123456789abcdef",
+        ] {
             let credential = Credential::Authorization(value.as_bytes());
             assert_eq!(credential.token(), Err(CredentialError::Scheme), "{value}");
         }

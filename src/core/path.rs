@@ -12,6 +12,9 @@ impl Allowed {
     pub(crate) const ENCODED_BACKSLASH: u8 = 8;
     pub(crate) const BACKSLASH: u8 = 16;
 
+    /// The forms that can be let through.
+    pub const FORMS: [&'static str; 5] = ["//", ";", "%2F", "%5C", "\\"];
+
     /// Reads the forms as configured: `//`, `;`, `%2F`, `%5C` and `\`.
     ///
     /// # Errors

@@ -48,13 +48,19 @@ impl TrustedProxies {
         }
     }
 
-    fn walk(&self, trusted: &PrefixSet, peer: IpAddr, headers: &HeaderMap) -> Result<IpAddr, Ambiguity> {
+    fn walk(
+        &self,
+        trusted: &PrefixSet,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<IpAddr, Ambiguity> {
         let name = match self.header {
             ClientIpHeader::XForwardedFor => X_FORWARDED_FOR,
             ClientIpHeader::Forwarded => FORWARDED,
         };
         let mut client = peer;
-        let fields: Vec<&[u8]> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+        let fields: Vec<&[u8]> =
+            headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
         for field in fields.iter().rev() {
             let field = std::str::from_utf8(field).map_err(|_| Ambiguity::ForwardedFor)?;
             for hop in hops(field).rev() {

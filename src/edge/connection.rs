@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -15,7 +14,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
 use super::deadline::Watch;
 use super::service;
@@ -110,12 +108,15 @@ impl std::fmt::Debug for Answering {
 pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     let limits = worker.shared.live().config.limits.clone();
     let watch = worker.deadlines.watch();
-    let connection = Rc::new(Connection::new(handoff.peer, watch, limits.header_timeout));
-    let Ok(socket) = Socket::new(handoff.socket, handoff.is_tcp, connection.clone()) else { return };
+    let Handoff { accepted, permit } = handoff;
+    let connection = Rc::new(Connection::new(accepted.peer, watch, limits.header_timeout));
+    let Ok(stream) = accepted.stream() else { return };
+    let socket = Socket { stream, connection: connection.clone() };
     let served = run(&worker, &connection, socket, &limits).await;
     if let Some(Err(error)) = served {
         tracing::debug!(%error, "client connection ended");
     }
+    drop(permit);
 }
 
 async fn run(
@@ -187,14 +188,6 @@ struct Socket {
 }
 
 impl Socket {
-    fn new(socket: OwnedFd, is_tcp: bool, connection: Rc<Connection>) -> io::Result<Self> {
-        let stream = match is_tcp {
-            true => Stream::Tcp(TcpStream::from_std(socket.into())?),
-            false => Stream::Unix(UnixStream::from_std(socket.into())?),
-        };
-        Ok(Self { stream, connection })
-    }
-
     fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
         Pin::new(&mut self.get_mut().stream)
     }
@@ -216,7 +209,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.stream().poll_write(cx, buf)
     }
 

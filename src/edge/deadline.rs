@@ -57,7 +57,8 @@ impl Deadlines {
     /// Expires what is due.
     pub(crate) fn tick(&self, now: Instant) {
         let due = |state: &&Rc<State>| state.deadline.get().is_some_and(|deadline| deadline <= now);
-        let due: Vec<Rc<State>> = self.watches.borrow().iter().flatten().filter(due).cloned().collect();
+        let due: Vec<Rc<State>> =
+            self.watches.borrow().iter().flatten().filter(due).cloned().collect();
         due.iter().for_each(|state| state.expire());
     }
 }

@@ -18,7 +18,8 @@ pub(crate) fn facts<'r>(
     let fields = Fields::read(&head.headers, credential_headers);
     let client = trusted.client(peer, &head.headers);
     let host = host(&head.uri, &fields);
-    let ambiguity = [host.err(), fields.ambiguity, target(head), client.err()].into_iter().flatten().next();
+    let ambiguity =
+        [host.err(), fields.ambiguity, target(head), client.err()].into_iter().flatten().next();
     Facts {
         ambiguity,
         method: head.method.as_str(),
@@ -107,7 +108,8 @@ fn is_host(host: &str) -> bool {
 }
 
 fn target(head: &request::Parts) -> Option<Ambiguity> {
-    let absolute_is_http = head.uri.scheme_str().is_none_or(|scheme| scheme == "http" || scheme == "https");
+    let absolute_is_http =
+        head.uri.scheme_str().is_none_or(|scheme| scheme == "http" || scheme == "https");
     (head.method == Method::CONNECT || !absolute_is_http).then_some(Ambiguity::Target)
 }
 
@@ -136,7 +138,10 @@ mod tests {
         assert_eq!(ambiguity("/", &[("host", "a"), ("host", "a")]), Some(Ambiguity::Host));
         assert_eq!(ambiguity("/", &[("host", "user@a")]), Some(Ambiguity::Host));
         assert_eq!(ambiguity("/", &[("host", "a, b")]), Some(Ambiguity::Host));
-        assert_eq!(ambiguity("http://a.example/", &[("host", "b.example")]), Some(Ambiguity::HostMismatch));
+        assert_eq!(
+            ambiguity("http://a.example/", &[("host", "b.example")]),
+            Some(Ambiguity::HostMismatch)
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! that the limit on connections holds for the gate and nothing is lost when it stops.
 
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::{IpAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, watch};
 
 use super::worker::{Handoff, Pool};
 use crate::config::Listen;
+use crate::stream::Stream;
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -50,7 +50,9 @@ impl Listener {
     pub fn bind(listen: &Listen) -> Result<Self, BindError> {
         let bound = match listen {
             Listen::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
-            Listen::Unix(path) => bind_unix(path).map(|listener| Self::Unix(listener, path.clone())),
+            Listen::Unix(path) => {
+                bind_unix(path).map(|listener| Self::Unix(listener, path.clone()))
+            }
         };
         bound.map_err(|error| BindError { address: listen.to_string(), error })
     }
@@ -65,34 +67,53 @@ impl Listener {
         }
     }
 
-    fn accept(&self) -> io::Result<(OwnedFd, Option<IpAddr>, bool)> {
+    /// The listener on this thread's runtime.
+    pub(crate) fn on_runtime(&self) -> io::Result<RuntimeListener> {
+        Ok(match self {
+            Self::Tcp(listener) => RuntimeListener::Tcp(listener.try_clone()?.try_into()?),
+            Self::Unix(listener, _) => RuntimeListener::Unix(listener.try_clone()?.try_into()?),
+        })
+    }
+}
+
+/// A listener on a runtime.
+pub(crate) enum RuntimeListener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl RuntimeListener {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                prepare(&stream)?;
-                Ok((OwnedFd::from(stream), Some(peer.ip().to_canonical()), true))
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let socket = stream.into_std()?.into();
+                Ok(Accepted { socket, peer: Some(peer.ip().to_canonical()) })
             }
-            Self::Unix(listener, _) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((OwnedFd::from(stream), None, false))
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted { socket: stream.into_std()?.into(), peer: None })
             }
         }
     }
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Tcp(listener) => listener.as_fd(),
-            Self::Unix(listener, _) => listener.as_fd(),
-        }
-    }
+/// A connection that was accepted, on its way to the runtime that serves it.
+#[derive(Debug)]
+pub struct Accepted {
+    socket: OwnedFd,
+    /// The peer's address; `None` on a unix socket.
+    pub(crate) peer: Option<IpAddr>,
 }
 
-impl std::os::fd::AsRawFd for Listener {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.as_fd().as_raw_fd()
+impl Accepted {
+    /// The connection on this thread's runtime.
+    pub(crate) fn stream(self) -> io::Result<Stream> {
+        Ok(match self.peer {
+            Some(_) => Stream::Tcp(tokio::net::TcpStream::from_std(self.socket.into())?),
+            None => Stream::Unix(tokio::net::UnixStream::from_std(self.socket.into())?),
+        })
     }
 }
 
@@ -113,18 +134,18 @@ pub async fn accept(
     connections: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let listener = AsyncFd::new(listener)?;
+    let accepting = listener.on_runtime()?;
     loop {
         let permit = tokio::select! {
             permit = connections.clone().acquire_owned() => permit.map_err(io::Error::other)?,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         let accepted = tokio::select! {
-            accepted = listener.async_io(tokio::io::Interest::READABLE, Listener::accept) => accepted,
+            accepted = accepting.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         match accepted {
-            Ok((socket, peer, is_tcp)) => workers.hand(Handoff { socket, peer, is_tcp, permit }),
+            Ok(accepted) => workers.hand(Handoff { accepted, permit }),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -144,8 +165,12 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match UnixStream::connect(path) {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
-        Err(_) if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) => {
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+        }
+        Err(_)
+            if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) =>
+        {
             std::fs::remove_file(path)?;
         }
         Err(_) => {}
@@ -153,9 +178,4 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
-}
-
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    stream.set_nodelay(true)
 }

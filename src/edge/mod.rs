@@ -10,6 +10,6 @@ mod refusal;
 mod service;
 mod worker;
 
-pub use listener::{BindError, Listener, accept};
+pub use listener::{Accepted, BindError, Listener, accept};
 pub(crate) use refusal::{DECISION_ID, Refusal};
 pub use worker::{Handoff, Pool, WorkerSettings};

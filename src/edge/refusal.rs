@@ -82,7 +82,11 @@ impl Refusal {
     }
 
     /// The response.
-    pub(crate) fn response(&self, format: Format, decision_id: Option<HeaderValue>) -> Response<GateBody> {
+    pub(crate) fn response(
+        &self,
+        format: Format,
+        decision_id: Option<HeaderValue>,
+    ) -> Response<GateBody> {
         let status = self.status();
         let mut response = match format {
             Format::Grpc => grpc(status, self.user_message()),
@@ -109,7 +113,8 @@ impl Refusal {
         match denial.reason.status(false) {
             401 => {
                 let invalid = denial.accepted_scheme;
-                headers.insert(WWW_AUTHENTICATE, if invalid { CHALLENGE_INVALID } else { CHALLENGE });
+                headers
+                    .insert(WWW_AUTHENTICATE, if invalid { CHALLENGE_INVALID } else { CHALLENGE });
             }
             // What could not be read unambiguously may be followed by anything.
             400 => drop(headers.insert(CONNECTION, HeaderValue::from_static("close"))),
@@ -153,7 +158,9 @@ fn denial_message(reason: Reason, conceal: bool) -> &'static str {
         | Reason::NotYetValid
         | Reason::Expired => "Invalid token.",
         Reason::IpDenied | Reason::TokenIpDenied => "Forbidden: Access denied",
-        Reason::AccountClosed | Reason::WrongAccount => "Access denied: Token is not scoped to account.",
+        Reason::AccountClosed | Reason::WrongAccount => {
+            "Access denied: Token is not scoped to account."
+        }
         Reason::NoPermission if conceal => {
             "The requested resource was not found. Please check that you have the proper permissions."
         }
@@ -258,7 +265,8 @@ mod tests {
         for reason in Reason::ALL.into_iter().filter(|reason| !reason.is_allow()) {
             let refusal = denied(reason);
             assert!(refusal.status().as_u16() >= 400, "{reason}");
-            let body: serde_json::Value = serde_json::from_str(&refusal.envelope(refusal.status())).unwrap();
+            let body: serde_json::Value =
+                serde_json::from_str(&refusal.envelope(refusal.status())).unwrap();
             assert_eq!(body["status"]["code"], refusal.status().as_u16());
         }
     }
@@ -267,8 +275,12 @@ mod tests {
     fn a_challenge_blames_the_token_only_where_a_scheme_was_accepted() {
         let headers = denied(Reason::Expired).response(Format::Envelope, None).headers().clone();
         assert_eq!(headers[WWW_AUTHENTICATE], CHALLENGE_INVALID);
-        let denial =
-            Denial { reason: Reason::NoCredential, caller: None, accepted_scheme: false, lane: Lane::None };
+        let denial = Denial {
+            reason: Reason::NoCredential,
+            caller: None,
+            accepted_scheme: false,
+            lane: Lane::None,
+        };
         let refusal = Refusal::Denied { denial, conceal: false, retry_after: 0 };
         let headers = refusal.response(Format::Envelope, None).headers().clone();
         assert_eq!(headers[WWW_AUTHENTICATE], CHALLENGE);

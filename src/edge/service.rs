@@ -121,15 +121,23 @@ fn first(
 
 /// The token that the lane remembers this secret to be, unless it has changed since.
 fn remembered(worker: &Worker, index: &Index, request: &SlowRequest) -> Option<TokenId> {
-    let remembered = worker.lane.as_ref()?.remembered(&request.digest)?;
+    let remembered = worker.lane.load().as_ref()?.remembered(&request.digest)?;
     let current = index.slow_version(remembered.token_id) == Some(remembered.version);
     current.then_some(remembered.token_id)
 }
 
-fn slow(worker: &Worker, setup: &Setup, facts: &Facts<'_>, request: SlowRequest, started: Instant) -> Decided {
+fn slow(
+    worker: &Worker,
+    setup: &Setup,
+    facts: &Facts<'_>,
+    request: SlowRequest,
+    started: Instant,
+) -> Decided {
     let secret = facts.credential.token().ok().and_then(|secret| std::str::from_utf8(secret).ok());
     match secret.map(|secret| Secret::parse(secret.to_owned())) {
-        Some(Ok(secret)) if worker.lane.is_some() => Decided::Slow(Box::new(Slow { request, secret })),
+        Some(Ok(secret)) if worker.lane.load().is_some() => {
+            Decided::Slow(Box::new(Slow { request, secret }))
+        }
         _ => {
             let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
             refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started)
@@ -148,7 +156,8 @@ async fn ask_lane(
 ) -> Decided {
     let Slow { request, secret } = slow;
     let SlowRequest { digest, candidates, .. } = request;
-    let verdict = match &worker.lane {
+    let lane = worker.lane.load_full();
+    let verdict = match &lane {
         Some(lane) => lane.verify(VerifyRequest { digest, secret, candidates }).await,
         None => LaneVerdict::Mismatch,
     };
@@ -194,7 +203,13 @@ fn conclude(
     }
 }
 
-fn refuse(worker: &Worker, setup: &Setup, denial: Denial, retry_after: u64, started: Instant) -> Decided {
+fn refuse(
+    worker: &Worker,
+    setup: &Setup,
+    denial: Denial,
+    retry_after: u64,
+    started: Instant,
+) -> Decided {
     worker.metrics.decided(denial.reason, denial.lane, started.elapsed());
     tracing::debug!(
         reason = denial.reason.name(),
@@ -211,7 +226,12 @@ fn deny(facts: &Facts<'_>, reason: Reason, lane: Lane) -> Denial {
 
 /// What a permit comes to. Only with a permit is there a plan, and only by a plan is a request
 /// forwarded.
-fn plan(setup: &Setup, permit: &Permit<'_>, facts: &Facts<'_>, decision_id: &HeaderValue) -> Forward {
+fn plan(
+    setup: &Setup,
+    permit: &Permit<'_>,
+    facts: &Facts<'_>,
+    decision_id: &HeaderValue,
+) -> Forward {
     let config = &setup.config;
     let identity = permit.token().map(|token| {
         let mut permission_sets = String::new();

@@ -3,14 +3,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use http::header::{AUTHORIZATION, HeaderName};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::LocalSet;
@@ -18,6 +17,7 @@ use tokio::task::LocalSet;
 use super::client_ip::TrustedProxies;
 use super::connection;
 use super::deadline::{Deadlines, TICK};
+use super::listener::Accepted;
 use crate::config::Config;
 use crate::feed::Shared;
 use crate::legacy::Lane;
@@ -30,12 +30,8 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection for a worker.
 #[derive(Debug)]
 pub struct Handoff {
-    /// The socket, not blocking.
-    pub socket: OwnedFd,
-    /// The peer's address; `None` on a unix socket.
-    pub peer: Option<IpAddr>,
-    /// TCP, or a unix socket.
-    pub is_tcp: bool,
+    /// The connection.
+    pub accepted: Accepted,
     /// Its place among the gate's connections.
     pub permit: OwnedSemaphorePermit,
 }
@@ -47,8 +43,8 @@ pub struct WorkerSettings {
     pub shared: Arc<Shared>,
     /// Where counts go.
     pub metrics: Arc<Metrics>,
-    /// The slow lane, where it is on.
-    pub lane: Option<Arc<Lane>>,
+    /// The slow lane, where it is on. Replaced by a reload.
+    pub lane: Arc<ArcSwapOption<Lane>>,
     /// Becomes `true` when connections shall finish what they do and end.
     pub drain: watch::Receiver<bool>,
 }
@@ -71,7 +67,10 @@ impl Pool {
     ///
     /// # Errors
     /// The operating system's, where it has no thread or descriptor to give.
-    pub fn start(count: usize, settings: &WorkerSettings) -> io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
+    pub fn start(
+        count: usize,
+        settings: &WorkerSettings,
+    ) -> io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
         let mut workers = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
@@ -105,7 +104,7 @@ impl Pool {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: WorkerMetrics,
-    pub(crate) lane: Option<Arc<Lane>>,
+    pub(crate) lane: Arc<ArcSwapOption<Lane>>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) drain: watch::Receiver<bool>,
     pub(crate) ids: DecisionIds,
@@ -153,12 +152,18 @@ impl Worker {
 
 impl Setup {
     fn new(config: Arc<Config>, previous: Option<&Upstreams>) -> Self {
-        let every: Rc<[HeaderName]> =
-            [AUTHORIZATION].into_iter().chain(config.gate.credential_headers.iter().cloned()).collect();
+        let every: Rc<[HeaderName]> = [AUTHORIZATION]
+            .into_iter()
+            .chain(config.gate.credential_headers.iter().cloned())
+            .collect();
         Self {
             upstreams: Upstreams::new(&config, previous),
             trusted: TrustedProxies::new(&config.client_ip),
-            credential_headers: if config.gate.forward_credential { Rc::default() } else { every.clone() },
+            credential_headers: if config.gate.forward_credential {
+                Rc::default()
+            } else {
+                every.clone()
+            },
             every_credential_header: every,
             config,
         }
@@ -175,7 +180,8 @@ pub(crate) struct DecisionIds {
 impl DecisionIds {
     fn new() -> Self {
         // Random state of the standard library is seeded by the operating system.
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        let seed =
+            std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
         Self { worker: seed, count: std::cell::Cell::new(0) }
     }
 

@@ -107,7 +107,9 @@ impl FollowerHandle {
     /// The feed's, where the index had to be built anew and could not.
     pub fn reconfigure(&self, config: Arc<Config>) -> Result<(), FeedError> {
         let (answer, answered) = mpsc::channel();
-        let gone = || FeedError::Store(crate::store::StoreError::Database("the feed has stopped".to_owned()));
+        let gone = || {
+            FeedError::Store(crate::store::StoreError::Database("the feed has stopped".to_owned()))
+        };
         self.requests.send(Request::Reconfigure(config, answer)).map_err(|_| gone())?;
         self.wake();
         answered.recv().map_err(|_| gone())?
@@ -180,7 +182,8 @@ impl Follower {
             folding: None,
             retired: Vec::new(),
         };
-        let thread = std::thread::Builder::new().name("feed".to_owned()).spawn(|| follower.run())?;
+        let thread =
+            std::thread::Builder::new().name("feed".to_owned()).spawn(|| follower.run())?;
         Ok((shared, FollowerHandle { requests, thread: Some(thread) }))
     }
 

@@ -69,19 +69,61 @@ impl Metrics {
         let registry = Registry::new();
         let register = Registrar { registry: &registry };
         let metrics = Self {
-            decisions: register.counters("portcullis_decisions_total", "Decisions, by verdict, reason and lane.", &["verdict", "reason", "lane"]),
-            decision_duration: register.histograms("portcullis_decision_duration_seconds", "Time from a request's head to the decision about it.", &["lane"], decision_buckets()),
-            requests: register.counters("portcullis_requests_total", "Answers, by where they came from, class of status and upstream.", &["origin", "code_class", "upstream"]),
-            overhead: register.histogram("portcullis_overhead_seconds", "Time that the gate added up to the response head: the upstream's is taken out.", overhead_buckets()),
-            upstream_duration: register.histogram("portcullis_upstream_duration_seconds", "Time from sending a request to the upstream to its response head.", upstream_buckets()),
-            legacy_queue_depth: register.gauge("portcullis_legacy_queue_depth", "Verifications that wait for the slow lane."),
-            legacy_shed: register.counter("portcullis_legacy_shed_total", "Requests turned away because the slow lane's queue was full."),
-            legacy_verify_duration: register.histogram("portcullis_legacy_verify_duration_seconds", "Time that one verification in the slow lane took.", upstream_buckets()),
-            index_tokens: register.gauge("portcullis_index_tokens", "Tokens in the index, revoked ones included."),
-            index_age: register.float("portcullis_index_age_seconds", "Seconds since the index was last known to be up to date."),
-            index_sequence: register.gauge("portcullis_index_sequence", "Position of the last change that the index holds."),
-            index_overlay_entries: register.gauge("portcullis_index_overlay_entries", "Changes since the base of the index."),
-            config_last_reload_successful: register.gauge("portcullis_config_last_reload_successful", "1 where the last reload was applied, 0 where it was refused."),
+            decisions: register.counters(
+                "portcullis_decisions_total",
+                "Decisions, by verdict, reason and lane.",
+                &["verdict", "reason", "lane"],
+            ),
+            decision_duration: register.histograms(
+                "portcullis_decision_duration_seconds",
+                "Time from a request's head to the decision about it.",
+                &["lane"],
+                decision_buckets(),
+            ),
+            requests: register.counters(
+                "portcullis_requests_total",
+                "Answers, by where they came from, class of status and upstream.",
+                &["origin", "code_class", "upstream"],
+            ),
+            overhead: register.histogram(
+                "portcullis_overhead_seconds",
+                "Time that the gate added up to the response head: the upstream's is taken out.",
+                overhead_buckets(),
+            ),
+            upstream_duration: register.histogram(
+                "portcullis_upstream_duration_seconds",
+                "Time from sending a request to the upstream to its response head.",
+                upstream_buckets(),
+            ),
+            legacy_queue_depth: register.gauge(
+                "portcullis_legacy_queue_depth",
+                "Verifications that wait for the slow lane.",
+            ),
+            legacy_shed: register.counter(
+                "portcullis_legacy_shed_total",
+                "Requests turned away because the slow lane's queue was full.",
+            ),
+            legacy_verify_duration: register.histogram(
+                "portcullis_legacy_verify_duration_seconds",
+                "Time that one verification in the slow lane took.",
+                upstream_buckets(),
+            ),
+            index_tokens: register
+                .gauge("portcullis_index_tokens", "Tokens in the index, revoked ones included."),
+            index_age: register.float(
+                "portcullis_index_age_seconds",
+                "Seconds since the index was last known to be up to date.",
+            ),
+            index_sequence: register.gauge(
+                "portcullis_index_sequence",
+                "Position of the last change that the index holds.",
+            ),
+            index_overlay_entries: register
+                .gauge("portcullis_index_overlay_entries", "Changes since the base of the index."),
+            config_last_reload_successful: register.gauge(
+                "portcullis_config_last_reload_successful",
+                "1 where the last reload was applied, 0 where it was refused.",
+            ),
             registry: registry.clone(),
         };
         register.build_info();
@@ -112,7 +154,8 @@ pub struct WorkerMetrics {
 impl WorkerMetrics {
     /// Counts for one worker.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let duration = |lane: Lane| metrics.decision_duration.with_label_values(&[lane.name()]).local();
+        let duration =
+            |lane: Lane| metrics.decision_duration.with_label_values(&[lane.name()]).local();
         Self {
             decisions: RefCell::new(vec![None; Reason::ALL.len() * Lane::ALL.len()]),
             durations: Lane::ALL.map(duration),
@@ -140,10 +183,15 @@ impl WorkerMetrics {
     pub fn answered(&self, origin: Origin, status: u16, upstream: Option<(usize, &str)>) {
         let class = status / 100;
         let mut requests = self.requests.borrow_mut();
-        let counter = requests.entry((origin, class, upstream.map(|(position, _)| position))).or_insert_with(|| {
-            let name = upstream.map_or("", |(_, name)| name);
-            self.metrics.requests.with_label_values(&[origin.name(), class_name(class), name]).local()
-        });
+        let counter = requests
+            .entry((origin, class, upstream.map(|(position, _)| position)))
+            .or_insert_with(|| {
+                let name = upstream.map_or("", |(_, name)| name);
+                self.metrics
+                    .requests
+                    .with_label_values(&[origin.name(), class_name(class), name])
+                    .local()
+            });
         counter.inc();
     }
 
@@ -209,7 +257,10 @@ struct Registrar<'r> {
 const FIXED_NAME: &str = "invariant: the names in this file are valid and distinct";
 
 impl Registrar<'_> {
-    fn add<C: prometheus::core::Collector + Clone + 'static>(&self, collector: prometheus::Result<C>) -> C {
+    fn add<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        collector: prometheus::Result<C>,
+    ) -> C {
         let collector = collector.expect(FIXED_NAME);
         self.registry.register(Box::new(collector.clone())).expect(FIXED_NAME);
         collector
@@ -235,7 +286,13 @@ impl Registrar<'_> {
         self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)))
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: Vec<f64>,
+    ) -> HistogramVec {
         self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
     }
 

@@ -1,4 +1,4 @@
 //! What operators see: metrics and health.
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod metrics;

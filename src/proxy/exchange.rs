@@ -19,7 +19,14 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(watch: Watch, idle_timeout: Duration, response_timeout: Duration) -> Self {
         let flag = || Cell::new(false);
-        Self { watch, idle_timeout, response_timeout, sent: flag(), answered: flag(), too_large: flag() }
+        Self {
+            watch,
+            idle_timeout,
+            response_timeout,
+            sent: flag(),
+            answered: flag(),
+            too_large: flag(),
+        }
     }
 
     /// The limit that runs out when the other side stalls.

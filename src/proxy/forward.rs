@@ -96,7 +96,9 @@ fn outgoing(
     body: RequestBody,
 ) -> Result<Request<RequestBody>, Refusal> {
     let host = match head.uri.authority() {
-        Some(authority) => HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadGateway)?,
+        Some(authority) => {
+            HeaderValue::from_str(authority.as_str()).map_err(|_| Refusal::BadGateway)?
+        }
         None => head.headers.get(HOST).cloned().ok_or(Refusal::BadGateway)?,
     };
     if head.uri.authority().is_some() {
@@ -146,8 +148,7 @@ fn refusal(error: &SendError, upstream: &str) -> Refusal {
     tracing::warn!(upstream, %error, "no answer");
     match error {
         SendError::Connect(ConnectError::Timeout(_)) => Refusal::GatewayTimeout,
-        SendError::Connect(ConnectError::Io(_) | ConnectError::Handshake(_)) | SendError::Broken(_) => {
-            Refusal::BadGateway
-        }
+        SendError::Connect(ConnectError::Io(_) | ConnectError::Handshake(_))
+        | SendError::Broken(_) => Refusal::BadGateway,
     }
 }

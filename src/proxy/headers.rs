@@ -6,11 +6,11 @@
 
 use std::net::IpAddr;
 
+use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
     HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::HeaderMap;
 
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-portcullis-account-id");
 const TOKEN_ID: HeaderName = HeaderName::from_static("x-portcullis-token-id");
@@ -51,13 +51,15 @@ pub(crate) struct Identity {
 pub(crate) fn is_reserved(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-portcullis-";
     let name = name.as_bytes();
-    name.len() >= PREFIX.len() && name.iter().zip(PREFIX).all(|(given, ours)| hyphen(*given) == *ours)
+    name.len() >= PREFIX.len()
+        && name.iter().zip(PREFIX).all(|(given, ours)| hyphen(*given) == *ours)
 }
 
 /// Whether a client's header of this name says what the gate says itself.
 fn is_forwarding(name: &str) -> bool {
     let same = |ours: &str| {
-        name.len() == ours.len() && name.bytes().zip(ours.bytes()).all(|(given, ours)| hyphen(given) == ours)
+        name.len() == ours.len()
+            && name.bytes().zip(ours.bytes()).all(|(given, ours)| hyphen(given) == ours)
     };
     same("x-forwarded-for") || same("x-real-ip") || name == "forwarded"
 }
@@ -79,7 +81,9 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName])
     remove_where(headers, named);
     // Of `te`, only the word that lets trailers pass is about more than one connection.
     if let Some(te) = headers.remove(TE)
-        && te.to_str().is_ok_and(|te| te.split(',').any(|word| word.trim().eq_ignore_ascii_case("trailers")))
+        && te
+            .to_str()
+            .is_ok_and(|te| te.split(',').any(|word| word.trim().eq_ignore_ascii_case("trailers")))
     {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -114,7 +118,8 @@ pub(crate) fn identify(
 pub(crate) fn for_http1(headers: &mut HeaderMap, host: HeaderValue) {
     headers.insert(HOST, host);
     if headers.get_all(COOKIE).iter().nth(1).is_some() {
-        let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+        let crumbs: Vec<&[u8]> =
+            headers.get_all(COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
         if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
             headers.insert(COOKIE, cookie);
         }

@@ -10,8 +10,7 @@ mod forward;
 mod headers;
 mod pool;
 
-pub(crate) use body::{BodyError, RequestBody, UpstreamBody};
-pub(crate) use exchange::Exchange;
-pub(crate) use forward::{Forwarded, Plan, forward};
-pub(crate) use headers::{Identity, is_reserved};
+pub(crate) use body::{BodyError, UpstreamBody};
+pub(crate) use forward::{Plan, forward};
+pub(crate) use headers::Identity;
 pub(crate) use pool::Upstreams;

@@ -89,10 +89,14 @@ impl Base {
     pub(super) fn fold(&self, overlay: &Overlay) -> Result<Self, IndexError> {
         let mut next = BaseBuilder::default();
         next.has_sha256 = self.has_sha256 || overlay.has_sha256;
-        for account in self.accounts.iter().map(|account| overlay.account(account.id).unwrap_or(account)) {
+        for account in
+            self.accounts.iter().map(|account| overlay.account(account.id).unwrap_or(account))
+        {
             next.add_account(account.clone())?;
         }
-        for account in overlay.accounts().filter(|account| !self.positions.contains_key(&account.id)) {
+        for account in
+            overlay.accounts().filter(|account| !self.positions.contains_key(&account.id))
+        {
             next.add_account(account.clone())?;
         }
         for slot in self.table.iter().filter(|slot| !overlay.contains(slot.bits)) {
@@ -194,7 +198,12 @@ impl BaseBuilder {
         }
     }
 
-    fn add_fast(&mut self, bits: Bits, record: &TokenRecord, policy: &Policy) -> Result<(), IndexError> {
+    fn add_fast(
+        &mut self,
+        bits: Bits,
+        record: &TokenRecord,
+        policy: &Policy,
+    ) -> Result<(), IndexError> {
         let mut words = Vec::new();
         grants::pack(&record.grants, &policy.permission_sets, &mut words);
         let slot = Slot {
@@ -222,7 +231,12 @@ impl BaseBuilder {
     }
 
     /// Adds a slot with its grants and extra put where they now are.
-    fn add_slot(&mut self, slot: Slot, words: &[u64], extra: Option<Extra>) -> Result<(), IndexError> {
+    fn add_slot(
+        &mut self,
+        slot: Slot,
+        words: &[u64],
+        extra: Option<Extra>,
+    ) -> Result<(), IndexError> {
         let grants = match words.is_empty() {
             true => NOTHING,
             false => index_u32(self.grants.len(), "grants")?,
@@ -263,5 +277,8 @@ impl SlowToken {
 }
 
 fn index_u32(position: usize, what: &'static str) -> Result<u32, IndexError> {
-    u32::try_from(position).ok().filter(|position| *position < NO_EXTRA).ok_or(IndexError::Full(what))
+    u32::try_from(position)
+        .ok()
+        .filter(|position| *position < NO_EXTRA)
+        .ok_or(IndexError::Full(what))
 }

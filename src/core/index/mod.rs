@@ -52,7 +52,8 @@ impl Policy {
     /// Whether records compiled under the other policy mean the same under this one, so that an
     /// index can change its policy without being built anew.
     pub fn reads_alike(&self, other: &Self) -> bool {
-        let ids = |policy: &Self| policy.keys.iter().map(|key| key.id().to_owned()).collect::<Vec<_>>();
+        let ids =
+            |policy: &Self| policy.keys.iter().map(|key| key.id().to_owned()).collect::<Vec<_>>();
         let names = |policy: &Self| {
             policy.permission_sets.iter().map(|set| set.name().to_owned()).collect::<Vec<_>>()
         };
@@ -239,7 +240,11 @@ impl Index {
                 encoded: slow.encoded.clone()?,
             })
         };
-        self.slow().candidates(secret, account).filter_map(candidate).take(self.policy.candidates_limit).collect()
+        self.slow()
+            .candidates(secret, account)
+            .filter_map(candidate)
+            .take(self.policy.candidates_limit)
+            .collect()
     }
 
     /// The id-index row of a key.

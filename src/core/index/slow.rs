@@ -147,7 +147,8 @@ impl<'i> SlowView<'i> {
         account: Option<AccountId>,
     ) -> impl Iterator<Item = &'i Arc<SlowToken>> {
         let lengths = self.base.lengths | self.changes.lengths;
-        let known = move |length: &usize| lengths >> (length - 1) & 1 != 0 && secret.len() >= *length;
+        let known =
+            move |length: &usize| lengths >> (length - 1) & 1 != 0 && secret.len() >= *length;
         let selectors = (1..=SELECTOR_LIMIT).rev().filter(known);
         let keys = selectors.map(move |length| CandidateKey::leading(secret, length));
         keys.chain(account.map(CandidateKey::Account)).flat_map(move |key| self.keyed(key))
@@ -157,7 +158,10 @@ impl<'i> SlowView<'i> {
         let base = self.base.candidates.get(&key).map_or(&[][..], Vec::as_slice);
         let changed = self.changes.candidates.get(&key).map_or(&[][..], |ids| ids.as_slice());
         let added = changed.iter().filter(move |id| !base.contains(id));
-        base.iter().chain(added).filter_map(move |id| self.find(*id)).filter(move |token| token.key == key)
+        base.iter()
+            .chain(added)
+            .filter_map(move |id| self.find(*id))
+            .filter(move |token| token.key == key)
     }
 }
 

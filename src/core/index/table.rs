@@ -34,8 +34,14 @@ pub(super) const NO_EXTRA: u32 = REVOKED - 1;
 pub(super) const REVOKED: u32 = 1 << 31;
 
 /// No digest is as great: a look-up stops there.
-const EMPTY: Slot =
-    Slot { bits: [u64::MAX; 2], id: u64::MAX, account: 0, grants: NOTHING, expires: 0, extra: NO_EXTRA };
+const EMPTY: Slot = Slot {
+    bits: [u64::MAX; 2],
+    id: u64::MAX,
+    account: 0,
+    grants: NOTHING,
+    expires: 0,
+    extra: NO_EXTRA,
+};
 
 /// The table.
 #[derive(Debug)]

@@ -51,7 +51,7 @@ impl<'i> Token<'i> {
 }
 
 /// What few tokens have, kept aside so that the table stays small.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Extra {
     pub(super) user: Option<TokenUser>,
     pub(super) not_before: Option<Timestamp>,
@@ -63,7 +63,8 @@ impl Extra {
         Self {
             user: record.user,
             not_before: record.not_before,
-            allow_ips: (!record.allow_ips.is_empty()).then(|| PrefixSet::compile(&record.allow_ips)),
+            allow_ips: (!record.allow_ips.is_empty())
+                .then(|| PrefixSet::compile(&record.allow_ips)),
         }
     }
 

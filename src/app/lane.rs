@@ -1,0 +1,30 @@
+//! The slow lane and what it tells the metrics.
+
+use std::sync::Arc;
+
+use crate::config::Legacy;
+use crate::legacy::{Lane, LaneObserver};
+use crate::observe::metrics::Metrics;
+
+/// Starts the slow lane where the configuration turns it on.
+pub(super) fn start(settings: &Legacy, metrics: &Arc<Metrics>) -> Option<Arc<Lane>> {
+    settings.enabled.then(|| Lane::start(settings, Arc::new(Observer { metrics: metrics.clone() })))
+}
+
+struct Observer {
+    metrics: Arc<Metrics>,
+}
+
+impl LaneObserver for Observer {
+    fn verified(&self, seconds: f64) {
+        self.metrics.legacy_verify_duration.observe(seconds);
+    }
+
+    fn shed(&self) {
+        self.metrics.legacy_shed.inc();
+    }
+
+    fn queue_depth(&self, depth: usize) {
+        self.metrics.legacy_queue_depth.set(depth as i64);
+    }
+}

@@ -1,0 +1,219 @@
+//! Reload: a changed configuration is put in force whole, or not at all.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Semaphore;
+
+use super::lane;
+use crate::config::{self, Config, Diagnostic};
+use crate::feed::{FeedError, FollowerHandle, Shared};
+use crate::legacy::Lane;
+use crate::observe::metrics::Metrics;
+use crate::store::{Rules, SqliteStore};
+
+/// Why a configuration was not put in force. The one before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// It has mistakes.
+    #[error("{}", config::render(.0))]
+    Config(Vec<Diagnostic>),
+    /// The index could not be built under it.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    /// The reload itself broke off.
+    #[error("the reload broke off")]
+    Broken,
+}
+
+/// What was put in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reloaded {
+    /// Changed keys that take a restart; until then they are as they were.
+    pub(crate) needs_restart: Vec<&'static str>,
+}
+
+/// Puts changed configurations in force.
+pub(super) struct Reloader {
+    pub(super) shared: Arc<Shared>,
+    pub(super) follower: FollowerHandle,
+    pub(super) store: Arc<SqliteStore>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) lane: Arc<ArcSwapOption<Lane>>,
+    pub(super) connections: ConnectionLimit,
+    /// Lanes that were replaced, kept until no request waits for them.
+    pub(super) retired: Mutex<Vec<Arc<Lane>>>,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+impl Reloader {
+    /// Reads the configuration again and puts it in force. Blocks.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.try_reload();
+        self.metrics.config_last_reload_successful.set(i64::from(reloaded.is_ok()));
+        match &reloaded {
+            Ok(done) if done.needs_restart.is_empty() => tracing::info!("configuration reloaded"),
+            Ok(done) => tracing::warn!(
+                keys = done.needs_restart.join(", "),
+                "configuration reloaded, but these changed keys need a restart"
+            ),
+            Err(error) => tracing::error!(
+                "configuration not reloaded, going on with the one before:\n{error}"
+            ),
+        }
+        reloaded
+    }
+
+    fn try_reload(&self) -> Result<Reloaded, ReloadError> {
+        let current = self.shared.live().config.clone();
+        let mut next = config::load(&current.file, self.environment.iter().cloned())
+            .map_err(ReloadError::Config)?;
+        let needs_restart = keep_what_needs_restart(&mut next, &current);
+        let legacy_changed = next.legacy != current.legacy;
+        let next = Arc::new(next);
+        self.follower.reconfigure(next.clone())?;
+        self.store.replace_rules(rules(&next));
+        self.connections.set(next.limits.connections);
+        if legacy_changed {
+            self.replace_lane(&next);
+        }
+        self.drop_retired_lanes();
+        Ok(Reloaded { needs_restart })
+    }
+
+    fn replace_lane(&self, config: &Config) {
+        let previous = self.lane.swap(lane::start(&config.legacy, &self.metrics));
+        self.retired.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(previous);
+    }
+
+    fn drop_retired_lanes(&self) {
+        let mut retired = self.retired.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        retired.retain(|lane| Arc::strong_count(lane) > 1);
+    }
+}
+
+/// Rules of the store that follow from the configuration.
+pub(crate) fn rules(config: &Config) -> Rules {
+    Rules {
+        permission_sets: config.permission_sets.clone(),
+        cutoff_end: config.legacy.cutoff_end,
+        candidates_limit: config.legacy.candidates_limit,
+    }
+}
+
+/// Listeners, workers and the store stay as they are until a restart.
+fn keep_what_needs_restart(next: &mut Config, current: &Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let mut keep = |changed: bool, key| {
+        if changed {
+            keys.push(key);
+        }
+    };
+    keep(next.gate.listen != current.gate.listen, "gate.listen");
+    keep(next.gate.workers != current.gate.workers, "gate.workers");
+    keep(next.store != current.store, "store.url");
+    keep(next.admin != current.admin, "admin.listen");
+    next.gate.listen.clone_from(&current.gate.listen);
+    next.gate.workers = current.gate.workers;
+    next.store.clone_from(&current.store);
+    next.admin.clone_from(&current.admin);
+    keys
+}
+
+/// The gate's limit on connections, which can be changed while connections are open.
+pub(super) struct ConnectionLimit {
+    semaphore: Arc<Semaphore>,
+    limit: Mutex<usize>,
+}
+
+impl ConnectionLimit {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { semaphore: Arc::new(Semaphore::new(limit)), limit: Mutex::new(limit) }
+    }
+
+    pub(super) fn semaphore(&self) -> Arc<Semaphore> {
+        self.semaphore.clone()
+    }
+
+    /// A lower limit is reached as far as connections are free now.
+    fn set(&self, next: usize) {
+        let mut limit = self.limit.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if next > *limit {
+            self.semaphore.add_permits(next - *limit);
+            *limit = next;
+        } else {
+            *limit -= self.semaphore.forget_permits(*limit - next);
+        }
+    }
+}
+
+/// Notices changed files by what is in them, so that it also sees the symbolic links that
+/// Kubernetes swaps.
+pub(super) struct FileWatch {
+    applied: Option<blake3::Hash>,
+    seen: Option<blake3::Hash>,
+}
+
+impl FileWatch {
+    pub(super) fn new(files: &[PathBuf]) -> Self {
+        let hash = Some(content_hash(files));
+        Self { applied: hash, seen: hash }
+    }
+
+    /// Whether the files changed since the last time and have not changed again since the last
+    /// look: an editor may write in several steps.
+    pub(super) fn changed(&mut self, files: &[PathBuf]) -> bool {
+        let now = Some(content_hash(files));
+        let settled = now == self.seen;
+        self.seen = now;
+        if settled && now != self.applied {
+            self.applied = now;
+            return true;
+        }
+        false
+    }
+}
+
+fn content_hash(files: &[PathBuf]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        hash_file(&mut hasher, file);
+    }
+    hasher.finalize()
+}
+
+fn hash_file(hasher: &mut blake3::Hasher, file: &Path) {
+    match fs::read(file) {
+        Ok(content) => hasher.update(&(content.len() as u64).to_le_bytes()).update(&content),
+        Err(_) => hasher.update(&u64::MAX.to_le_bytes()),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_noticed_once_it_has_settled_and_only_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [folder.path().join("a")];
+        fs::write(&files[0], "one").unwrap();
+        let mut watch = FileWatch::new(&files);
+        assert!(!watch.changed(&files));
+        fs::write(&files[0], "two").unwrap();
+        assert!(!watch.changed(&files));
+        assert!(watch.changed(&files));
+        assert!(!watch.changed(&files));
+    }
+
+    #[test]
+    fn the_limit_on_connections_follows_both_ways() {
+        let limit = ConnectionLimit::new(10);
+        limit.set(15);
+        assert_eq!(limit.semaphore.available_permits(), 15);
+        limit.set(3);
+        assert_eq!(limit.semaphore.available_permits(), 3);
+    }
+}

@@ -1,0 +1,252 @@
+//! `serve`: the gate with everything around it, from the first listener to the last answer.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::lane;
+use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader, rules};
+use crate::config::{Config, StoreUrl};
+use crate::core::explain::Explanation;
+use crate::edge::{BindError, Listener, Pool, WorkerSettings, accept};
+use crate::explain::{Question, QuestionError};
+use crate::feed::{Follower, Publisher};
+use crate::observe::admin;
+use crate::observe::metrics::Metrics;
+use crate::store::{SqliteStore, StoreError};
+
+/// How often changed files are looked for. A change is put in force at the second look.
+const FILE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Most workers where neither a quota nor the configuration says how many.
+const WORKERS_LIMIT: usize = 4;
+
+/// Why the gate cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system has no thread or descriptor to give.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// A gate whose parts are running and whose listeners are bound; [`Gate::run`] accepts.
+pub struct Gate {
+    listeners: Vec<Listener>,
+    admin: Option<Listener>,
+    pool: Arc<Pool>,
+    threads: Vec<JoinHandle<()>>,
+    drain: watch::Sender<bool>,
+    shared: Arc<Control>,
+}
+
+/// What the admin listener can ask of the gate.
+pub(crate) struct Control {
+    reloader: Reloader,
+    ready: AtomicBool,
+}
+
+/// How a gate is told to stop.
+pub type Stop = std::pin::Pin<Box<dyn Future<Output = ()>>>;
+
+impl Gate {
+    /// Opens the store, binds the listeners and starts the threads.
+    ///
+    /// # Errors
+    /// [`AppError`]; then nothing is left running.
+    pub fn start(config: Config, environment: Vec<(String, String)>) -> Result<Self, AppError> {
+        let listeners =
+            config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
+        let StoreUrl::Sqlite(path) = &config.store;
+        let store = Arc::new(SqliteStore::open(path, rules(&config))?);
+        let metrics = Metrics::new();
+        let slow = Arc::new(ArcSwapOption::from(lane::start(&config.legacy, &metrics)));
+        let workers = workers(config.gate.workers);
+        let connections = ConnectionLimit::new(config.limits.connections);
+        let publisher = Box::new(Publisher::new(store.clone()));
+        let (shared, follower) = Follower::start(publisher, Arc::new(config), metrics.clone())?;
+        let (drain, draining) = watch::channel(false);
+        let settings = WorkerSettings {
+            shared: shared.clone(),
+            metrics: metrics.clone(),
+            lane: slow.clone(),
+            drain: draining,
+        };
+        let (pool, threads) = Pool::start(workers, &settings)?;
+        let retired = Mutex::default();
+        let reloader = Reloader {
+            shared,
+            follower,
+            store,
+            metrics,
+            lane: slow,
+            connections,
+            retired,
+            environment,
+        };
+        let shared = Arc::new(Control { reloader, ready: AtomicBool::new(true) });
+        Ok(Self { listeners, admin, pool, threads, drain, shared })
+    }
+
+    /// Where clients connect, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<String> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Where the admin listener is.
+    pub fn admin_address(&self) -> Option<String> {
+        self.admin.as_ref().map(Listener::address)
+    }
+
+    /// Accepts until `stop`, or SIGTERM or SIGINT, then drains: readiness fails at once,
+    /// connections are no longer accepted after `drain_delay`, and what still runs
+    /// `drain_timeout` later is cut off.
+    ///
+    /// # Errors
+    /// The operating system's, before anything is accepted.
+    pub fn run(self, stop: Stop) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, self.accept_until(stop))?;
+        // A request that hashes or reads for `explain` must not hold up the end.
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    async fn accept_until(self, stop: Stop) -> io::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let reloads = tokio::task::spawn_local(reload_when_asked(
+            self.shared.clone(),
+            signal(SignalKind::hangup())?,
+        ));
+        let (stop_accepting, stopped) = watch::channel(false);
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in self.listeners {
+            tracing::info!(address = listener.address(), "listening");
+            let connections = self.shared.reloader.connections.semaphore();
+            accepting.spawn_local(accept(
+                listener,
+                self.pool.clone(),
+                connections,
+                stopped.clone(),
+            ));
+        }
+        if let Some(listener) = self.admin {
+            tracing::info!(address = listener.address(), "admin listening");
+            tokio::task::spawn_local(admin::serve(listener, self.shared.clone()));
+        }
+        tokio::select! {
+            () = stop => {}
+            _ = terminate.recv() => tracing::info!("SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("SIGINT"),
+        }
+        let gate = self.shared.reloader.shared.live().config.gate.clone();
+        tracing::info!(delay = ?gate.drain_delay, timeout = ?gate.drain_timeout, "draining");
+        self.shared.ready.store(false, Ordering::Relaxed);
+        tokio::time::sleep(gate.drain_delay).await;
+        stop_accepting.send_replace(true);
+        while accepting.join_next().await.is_some() {}
+        self.drain.send_replace(true);
+        drop(self.pool);
+        match tokio::time::timeout(gate.drain_timeout, join(self.threads)).await {
+            Ok(()) => tracing::info!("drained"),
+            Err(_) => tracing::warn!("connections were cut off at the end of drain_timeout"),
+        }
+        reloads.abort();
+        Ok(())
+    }
+}
+
+impl Control {
+    /// Whether requests are decided: an index is there and the gate is not draining.
+    pub(crate) fn is_ready(&self) -> Result<(), &'static str> {
+        if !self.ready.load(Ordering::Relaxed) {
+            return Err("draining");
+        }
+        if self.reloader.shared.live().index.is_none() {
+            return Err("no index yet");
+        }
+        Ok(())
+    }
+
+    /// How the feed is, for people: empty where all is well.
+    pub(crate) fn feed_note(&self) -> String {
+        let status = self.reloader.shared.status();
+        match status.is_connected() {
+            true => String::new(),
+            false => {
+                format!("the store does not answer; the index is {} s old", status.age().as_secs())
+            }
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.reloader.metrics
+    }
+
+    /// Reads the configuration again and puts it in force. Blocks.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reloader.reload()
+    }
+
+    /// Explains a decision by what is in force now. Blocks.
+    pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, QuestionError> {
+        let live = self.reloader.shared.live().clone();
+        let index = live.index.as_ref().ok_or(QuestionError::NoIndex)?;
+        question.answer(index, &live.config, &*self.reloader.store)
+    }
+}
+
+/// Reloads on SIGHUP and when a file has changed.
+async fn reload_when_asked(control: Arc<Control>, mut hangup: tokio::signal::unix::Signal) {
+    let files = || control.reloader.shared.live().config.files.clone();
+    let mut watch = FileWatch::new(&files());
+    let mut interval = tokio::time::interval(FILE_INTERVAL);
+    loop {
+        let asked = tokio::select! {
+            _ = hangup.recv() => true,
+            _ = interval.tick() => watch.changed(&files()),
+        };
+        if asked {
+            let control = control.clone();
+            // What went wrong is logged where it is found.
+            let _ = tokio::task::spawn_blocking(move || control.reload()).await;
+        }
+    }
+}
+
+/// Waits for threads without blocking the runtime.
+async fn join(threads: Vec<JoinHandle<()>>) {
+    let joined = tokio::task::spawn_blocking(|| {
+        for thread in threads {
+            // A worker that panicked has said so.
+            let _ = thread.join();
+        }
+    });
+    let _ = joined.await;
+}
+
+/// As many workers as asked for; else the cgroup's CPU quota rounded up; else the affinity mask,
+/// at most four.
+fn workers(asked: usize) -> usize {
+    if asked > 0 {
+        return asked;
+    }
+    if let Some(quota) = crate::cgroup::cpu_quota() {
+        return (quota.ceil() as usize).max(1);
+    }
+    std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_LIMIT)
+}
