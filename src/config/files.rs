@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::read::Table;
 use super::report::Mistake;
-use super::source::shown;
+use super::source::may_hold_secret;
 
 /// The longest file that is read, in bytes: a mistaken path must not fill the memory.
 pub(super) const FILE_BYTES_LIMIT: u64 = 16 * 1_048_576;
@@ -51,7 +51,10 @@ impl Files {
                 Some(result)
             }
             Err(error) => {
-                let path = shown(&path.display().to_string());
+                // Of a path, long names are expected; of a bare word, a secret put in its place.
+                let hidden = may_hold_secret(name) && !name.contains('/');
+                let path =
+                    if hidden { "the file".to_owned() } else { format!("`{}`", path.display()) };
                 table.error(
                     key,
                     Mistake::new(format!("cannot read {path}: {error}")).help(

@@ -61,7 +61,7 @@ fn from_variable(
 }
 
 fn from_file(keys: &Table<'_>, name: &str, files: &Files) -> Option<DigestKeys> {
-    if may_hold_secret(name) {
+    if may_hold_secret(name) && !name.contains('/') {
         keys.error(
             "digest",
             Mistake::new("`digest` names the file that holds the keys, not a key")
@@ -88,7 +88,7 @@ fn load(path: &Path, file: File, keys: &Table<'_>) -> io::Result<(usize, Zeroizi
 /// Everyone: an error. The group: a warning, since that is how a mounted secret reaches a process
 /// that is not root.
 fn check_mode(mode: u32, at: At, path: &Path, report: &Report) {
-    let path = shown(&path.display().to_string()).replace('`', "");
+    let path = path.display();
     let shown_mode = mode & 0o777;
     if mode & 0o007 != 0 {
         let message =

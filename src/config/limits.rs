@@ -9,8 +9,8 @@ use super::report::Mistake;
 use super::schema;
 use super::tree::Node;
 
-/// The HTTP parser refuses to work with less.
-const HEADER_BYTES_MIN: usize = 8_192;
+/// Less would refuse ordinary requests.
+const HEADER_BYTES_MIN: usize = 1_024;
 const HEADER_BYTES_LIMIT: usize = 16 * 1_048_576;
 const HEADERS_LIMIT: usize = 10_000;
 const CONNECTIONS_LIMIT: usize = 1_000_000;

@@ -216,5 +216,6 @@ impl std::fmt::Display for Listen {
         }
     }
 }
+
 #[cfg(test)]
 mod tests;

@@ -255,7 +255,10 @@ fn place(table: &Table<'_>, error: &RouteError) -> At {
         RouteError::Host(_) => table.at("host"),
         RouteError::UnknownResource(_) | RouteError::RequiresNothing => table.at("requires"),
         RouteError::QueryMethods => table.at("project"),
-        RouteError::MissingCapture { wanted_by, .. } => table.at(wanted_by.trim_matches('`')),
+        RouteError::MissingCapture { wanted_by, .. } if wanted_by.starts_with("`project") => {
+            table.at("project")
+        }
+        RouteError::MissingCapture { .. } => table.at("requires"),
         RouteError::Limit(_) => table.at,
     }
 }
@@ -292,8 +295,10 @@ mod tests {
 
     #[test]
     fn a_mistake_that_the_route_table_finds_is_told_at_the_key_it_is_about() {
-        let user =
-            RouteError::MissingCapture { capture: "user_id".to_owned(), wanted_by: "requires" };
+        let user = RouteError::MissingCapture {
+            capture: "user_id".to_owned(),
+            wanted_by: "`requires = \"self\"`",
+        };
         let errors = [
             (0, RouteError::Path { path: "/a".to_owned(), problem: "wrong" }),
             (0, RouteError::Method("get".to_owned())),

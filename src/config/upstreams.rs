@@ -75,7 +75,7 @@ fn endpoints(table: &Table<'_>, base: &Path) -> Vec<Endpoint> {
             );
         }
         if endpoints.contains(&endpoint) {
-            table.report.error(at, Mistake::new("this endpoint is listed twice"));
+            table.report.warn(at, Mistake::new("this endpoint is listed twice"));
         }
         endpoints.push(endpoint);
     }

@@ -99,7 +99,7 @@ fn in_the_gate_and_upstreams() {
         ),
         (MAIN, "[gate]\ncredential_headers = [\"x_portcullis_x\"]\n", 6, "cannot carry", ""),
         (MAIN, "[gate]\ncredential_headers = [\"a b\"]\n", 6, "not a header name", ""),
-        (MAIN, "[gate]\nallow_in_path = [\"%2f\"]\n", 6, "`%2f` is not a path form", "`%2F`?"),
+        (MAIN, "[gate]\nallow_in_path = [\"///\"]\n", 6, "`///` is not a path form", "`//`?"),
         (MAIN, "[gate]\ndrain_delay = 30\n", 6, "expected a duration", "\"30s\""),
         (MAIN, "[gate]\ndrain_delay = \"30\"\n", 6, "needs a unit", ""),
         (MAIN, "[upstreams.default]\nendpoints = []\n", 6, "`endpoints` is required", ""),
@@ -172,7 +172,7 @@ fn in_the_other_sections() {
         ),
         (MAIN, "[client_ip]\nproxy_protocol = true\n", 6, "not available in this version", ""),
         (MAIN, "[limits]\nfailed_credentials = \"lots\"\n", 6, "not a limit", "100/1m"),
-        (MAIN, "[limits]\nheader_bytes = 100\n", 6, "must be from 8192", ""),
+        (MAIN, "[limits]\nheader_bytes = 100\n", 6, "must be from 1024", ""),
         (
             MAIN,
             "[feed]\nurl = \"https://control:9091\"\n",
@@ -272,6 +272,37 @@ fn in_routes() {
             "leave it out",
         ),
         (ROUTE, unclosed, 6, "not valid TOML", "6 | path"),
+        (ROUTE, "[[route]]\npath = \"a\"\nrequires = \"public\"\n", 6, "path `a`", "6 | path"),
+        (
+            ROUTE,
+            "[[route]]\npath = \"/a\"\nrequires = \"public\"\nmethods = [\"get\"]\n",
+            8,
+            "`get` is not a method",
+            "upper case",
+        ),
+        (
+            ROUTE,
+            "[[route]]\npath = \"/a\"\nrequires = \"public\"\nhost = \"a:1\"\n",
+            8,
+            "`a:1` is not a host",
+            "",
+        ),
+        (ROUTE, "[[route]]\npath = \"/a\"\nrequires = \"self\"\n", 7, "no capture `{user_id}`", ""),
+        (ROUTE, &project("{ index = \"job_id\" }"), 5, "no capture `{job_id}`", "5 | project"),
+        (
+            ROUTE,
+            "[[route]]\npath = \"/a\"\nrequires = \"public\"\nproject = { query = \"p\" }\n",
+            8,
+            "GET and HEAD only",
+            "",
+        ),
+        (
+            ROUTE,
+            "[[route]]\npath = \"/v1/accounts/{account_id}/jobs\"\nrequires = \"public\"\nmethods = [\"GET\"]\n",
+            6,
+            "the same path and method as the route at line 1",
+            "",
+        ),
     ]);
 }
 
