@@ -54,7 +54,8 @@ impl Word for u128 {
 
     #[inline]
     fn network(self, length: u8) -> Self {
-        self & !hosts_v6(length)
+        // Of two shifts by a variable and a look-up, the look-up is the quicker by far.
+        self & MASKS_V6[usize::from(length)]
     }
 
     fn last(self, length: u8) -> Self {
@@ -132,7 +133,17 @@ fn hosts_v4(length: u8) -> u32 {
     (u64::from(u32::MAX) >> length) as u32
 }
 
-#[inline]
+/// Network bits by length of the prefix; as long as a `u8` goes, so that no index is out of it.
+static MASKS_V6: [u128; 256] = {
+    let mut masks = [u128::MAX; 256];
+    let mut length = 0;
+    while length < 128 {
+        masks[length] = !(u128::MAX >> length);
+        length += 1;
+    }
+    masks
+};
+
 fn hosts_v6(length: u8) -> u128 {
     u128::MAX.checked_shr(u32::from(length)).unwrap_or(0)
 }
