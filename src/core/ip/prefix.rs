@@ -22,6 +22,13 @@ pub(super) trait Word: Copy + Ord {
     /// The address before this one; `None` before the first.
     fn before(self) -> Option<Self>;
 
+    /// How many steps of `2^shift` addresses, less than all of them, lie between `base` and this
+    /// one: 0 before `base`, `u32::MAX` for more than fit.
+    fn steps_from(self, base: Self, shift: u8) -> u32;
+
+    /// How many bits the distance from `base` takes.
+    fn bits_from(self, base: Self) -> u8;
+
     /// The prefix as the outside writes it.
     fn prefix(self, length: u8) -> IpNet;
 }
@@ -41,6 +48,15 @@ impl Word for u32 {
 
     fn before(self) -> Option<Self> {
         self.checked_sub(1)
+    }
+
+    #[inline]
+    fn steps_from(self, base: Self, shift: u8) -> u32 {
+        self.saturating_sub(base) >> shift
+    }
+
+    fn bits_from(self, base: Self) -> u8 {
+        <Self as Word>::BITS - self.saturating_sub(base).leading_zeros() as u8
     }
 
     fn prefix(self, length: u8) -> IpNet {
@@ -64,6 +80,15 @@ impl Word for u128 {
 
     fn before(self) -> Option<Self> {
         self.checked_sub(1)
+    }
+
+    #[inline]
+    fn steps_from(self, base: Self, shift: u8) -> u32 {
+        u32::try_from(self.saturating_sub(base) >> shift).unwrap_or(u32::MAX)
+    }
+
+    fn bits_from(self, base: Self) -> u8 {
+        <Self as Word>::BITS - self.saturating_sub(base).leading_zeros() as u8
     }
 
     fn prefix(self, length: u8) -> IpNet {

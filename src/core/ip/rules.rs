@@ -129,12 +129,11 @@ impl PrefixSet {
     }
 }
 
-/// Prefixes with actions, of both families. A block of the tree is one cache line for IPv4, two
-/// for IPv6, which are fetched as a pair.
+/// Prefixes with actions, of both families.
 #[derive(Clone, Debug)]
 struct Prefixes {
-    v4: Family<u32, 16>,
-    v6: Family<u128, 8>,
+    v4: Family<u32>,
+    v6: Family<u128>,
 }
 
 impl Prefixes {

@@ -20,7 +20,7 @@ fn rules(list: &[(Action, &str)]) -> Vec<Rule> {
     list.iter().map(|&(action, cidr)| (action, parse_cidr(cidr).unwrap())).collect()
 }
 
-/// Each statement must hold for a short list and for the tree: the second set has so many
+/// Each statement must hold for a short list and for the tables: the second set has so many
 /// rules more, all of them elsewhere.
 fn small_and_large(list: &[(Action, &str)]) -> [IpRules; 2] {
     let small = rules(list);
@@ -412,7 +412,7 @@ proptest! {
     }
 }
 
-/// Every size around the list's limit and the tree's block and layer sizes, and each address.
+/// Every size around the list's limit and the tables' window, and each address.
 #[test]
 fn every_number_of_separate_hosts_is_judged_right() {
     for count in (0..160).chain([280, 281, 288, 289, 290, 300, 364, 365, 366]) {
