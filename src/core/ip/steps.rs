@@ -116,7 +116,9 @@ struct Crowded {
 impl<'a, W: Word> Tables<'a, W> {
     fn over(lasts: &'a [W]) -> (Vec<Node<W>>, Vec<u32>) {
         let mut tables = Self { lasts, nodes: Vec::new(), slots: Vec::new(), crowded: Vec::new() };
-        tables.divide(0, lasts.len());
+        // The last boundary is the end of the address space. No search has to pass it, and with
+        // it the root would always span up to there.
+        tables.divide(0, (lasts.len() - 1).max(1));
         while let Some(Crowded { slot, start, end }) = tables.crowded.pop() {
             tables.slots[slot] = number(tables.nodes.len()) | IS_NODE;
             tables.divide(start, end);

@@ -491,6 +491,28 @@ fn ten_thousand_rules_are_judged_right_in_well_under_a_mebibyte() {
     }
 }
 
+/// What would make a trie of chains: hosts at every distance from their neighbours at once.
+#[test]
+fn hosts_at_every_scale_are_judged_right_and_cost_little_more() {
+    let scales = |state: &mut u64| {
+        let cluster = u128::from(draw(state) % 80) << 121;
+        v6_net(cluster | 1 << (draw(state) % 121), 128)
+    };
+    let lists = [
+        draw_list(20_000, scales),
+        draw_list(20_000, |state| {
+            let low = draw(state) >> (draw(state) % 64);
+            v6_net(0x2001_0db8 << 96 | u128::from(low), 128)
+        }),
+        draw_list(20_000, |state| v4_net((draw(state) as u32) >> (draw(state) % 32), 32)),
+    ];
+    for list in lists {
+        let set = assert_agrees_on_samples(&list, 300);
+        let bytes = set.prefixes.heap_bytes();
+        assert!(bytes < 128 * set.len(), "{bytes} for {}", set.len());
+    }
+}
+
 #[test]
 fn a_hundred_thousand_rules_are_judged_right() {
     let mixed = |state: &mut u64| {
