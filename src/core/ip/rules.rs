@@ -152,7 +152,8 @@ impl Prefixes {
         Self { v4: Family::compile(v4), v6: Family::compile(v6) }
     }
 
-    /// Tells mapped addresses apart on the integer: half the time of `IpAddr::to_canonical`.
+    /// Tells mapped addresses apart on the integer, which `IpAddr::to_canonical` would take apart
+    /// into octets first.
     #[inline]
     fn judge(&self, address: IpAddr) -> Judgement {
         match address {
