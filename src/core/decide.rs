@@ -716,12 +716,12 @@ fn query_id(query: Option<&str>, parameter: &str) -> Result<Option<ProjectId>, R
         if name != parameter {
             continue;
         }
-        if found.is_some() || value.contains(['%', '+']) {
+        if found.replace(value).is_some() || value.contains(['%', '+']) {
             return Err(Reason::BadRequest);
         }
-        found = Some(id(value).ok_or(Reason::NoPermission)?);
     }
-    Ok(found)
+    // Not before the end: what is there twice is a bad request, whatever the first one says.
+    found.map(|value| id(value).ok_or(Reason::NoPermission)).transpose()
 }
 
 fn named(pair: &str, parameter: &str) -> bool {

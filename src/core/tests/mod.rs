@@ -1,0 +1,4 @@
+//! The core as a whole: against a plain oracle, sentence by sentence, and what it may import.
+
+mod fixture;
+mod regressions;
