@@ -21,3 +21,20 @@ fn a_query_parameter_that_is_there_twice_is_a_bad_request_even_if_the_first_is_n
         assert_eq!(World::new().reason(&records, &request), Reason::BadRequest, "{query}");
     }
 }
+
+#[test]
+fn a_legacy_token_that_has_become_fast_counts_once() {
+    let slow = TokenRecord { verifier: hash(None), ..token(1, "", &[]) };
+    let fast = TokenRecord { verifier: digest(&secret(1), CURRENT), ..slow.clone() };
+    let index = World::new().index(&[Record::Account(account(1)), Record::Token(slow)]);
+    let upgraded = index.apply(&[Record::Token(fast)], 2);
+    assert_eq!(upgraded.tokens(), 1);
+    assert_eq!(upgraded.fold().unwrap().tokens(), 1);
+}
+
+#[test]
+fn a_change_to_a_fast_token_is_one_entry_of_the_overlay() {
+    let fast = Record::Token(token(1, &secret(1), &[]));
+    let index = World::new().index(&[Record::Account(account(1))]);
+    assert_eq!(index.apply(&[fast], 2).overlay_entries(), 1);
+}
