@@ -38,3 +38,27 @@ fn a_change_to_a_fast_token_is_one_entry_of_the_overlay() {
     let index = World::new().index(&[Record::Account(account(1))]);
     assert_eq!(index.apply(&[fast], 2).overlay_entries(), 1);
 }
+
+#[test]
+fn a_route_that_has_become_public_asks_nothing_of_a_token_that_the_slow_lane_recognised() {
+    let slow = TokenRecord { verifier: hash(None), ..token(1, "", &[]) };
+    let records = [Record::Account(account(1)), Record::Token(slow)];
+    let mut world = World::new();
+    world.routes.push(route("GET", "/now/public", "public", ProjectSpec::Path));
+    let index = world.index(&records);
+    let request = Request::new("GET", "/now/public", "0123456789abcdef");
+    let verdict = resume(&index, &request.facts(), 1, Lane::Slow, Timestamp(1000));
+    assert_eq!(reason_of(&verdict), Reason::Public);
+}
+
+#[test]
+fn explaining_a_token_by_number_on_a_public_route_agrees_with_the_decision() {
+    let record = token(1, &secret(1), &[]);
+    let index = World::new().index(&[Record::Account(account(1)), Record::Token(record.clone())]);
+    let request = Request::new("GET", "/health/", &secret(1));
+    let known = index.find_verifier(1, &record.verifier).unwrap();
+    let explained = explain_token(&index, &request.facts(), known, Timestamp(1000), false);
+    let decided = decide(&index, &request.facts(), Timestamp(1000));
+    assert_eq!((explained.verdict, explained.reason), (Outcome::Allow, "public"));
+    assert_eq!(reason_of(&decided), Reason::Public);
+}
