@@ -22,6 +22,17 @@ fn a_query_parameter_that_is_there_twice_is_a_bad_request_even_if_the_first_is_n
     }
 }
 
+/// Quadratic, this takes minutes.
+#[test]
+fn a_token_with_a_hundred_thousand_projects_is_judged_in_one_pass_over_its_grants() {
+    let grants: Vec<_> = (0..100_000).map(|project| grant("run_starter", Some(project))).collect();
+    let mut starter = account(1);
+    starter.plan = crate::core::record::Plan::Starter;
+    let records = [Record::Account(starter), Record::Token(token(1, &secret(1), &grants))];
+    let request = Request::new("GET", "/search", &secret(1));
+    assert_eq!(World::new().reason(&records, &request), Reason::NoPermission);
+}
+
 #[test]
 fn a_legacy_token_that_has_become_fast_counts_once() {
     let slow = TokenRecord { verifier: hash(None), ..token(1, "", &[]) };
