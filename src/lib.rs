@@ -2,6 +2,7 @@
 
 pub mod app;
 mod cgroup;
+pub mod cli;
 pub mod config;
 pub mod core;
 pub mod edge;

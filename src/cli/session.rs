@@ -51,7 +51,7 @@ impl Session<'_> {
     /// Loads the configuration and says on standard error everything that is wrong with it.
     pub(super) fn load_config(&mut self) -> Result<Config, Failure> {
         let file = self.path(&self.config_file);
-        config::load(&file, &self.around.environment).map_err(|errors| {
+        config::load(&file, self.around.environment.clone()).map_err(|errors| {
             self.say_raw(&config::render(&errors));
             let hint = "run `portcullis check` after correcting it";
             let message = format!("{}: the configuration is invalid; {hint}", file.display());

@@ -54,7 +54,7 @@ pub(super) fn moment(text: &str) -> Result<Moment, TimeError> {
 
 /// Reads a duration into whole seconds.
 pub(super) fn seconds(text: &str) -> Result<i64, duration::DurationError> {
-    let duration = duration::parse(text)?;
+    let duration = duration::parse_duration(text)?;
     Ok(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
 }
 

@@ -19,6 +19,7 @@ use crate::core::token::{Secret, TokenKind};
 use crate::store::TokenView;
 
 pub(super) use create::Create;
+pub(super) use verify::fast_verifiers;
 
 /// Tokens: create, list, show, revoke, rotate and verify.
 #[derive(Debug, Subcommand)]

@@ -60,6 +60,17 @@ impl SqliteStore {
         Ok(Self::over(path, rules))
     }
 
+    /// Writes a copy of one moment into a new file, without keeping anybody waiting. The file is
+    /// as readable as the process makes files: put it where nobody else can look.
+    ///
+    /// # Errors
+    /// The database's, also where there is a file already.
+    pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        let connection = schema::connect(&self.path, schema::Purpose::Write)?;
+        connection.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+        Ok(())
+    }
+
     /// Puts other rules in force for the commands that follow: after a reload.
     pub fn replace_rules(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));

@@ -1,0 +1,1 @@
+//! Import, line by line.
