@@ -1,5 +1,6 @@
 //! The slow lane and what it tells the metrics.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::config::Legacy;
@@ -7,8 +8,9 @@ use crate::legacy::{Lane, LaneObserver};
 use crate::observe::metrics::Metrics;
 
 /// Starts the slow lane where the configuration turns it on.
-pub(super) fn start(settings: &Legacy, metrics: &Arc<Metrics>) -> Option<Arc<Lane>> {
-    settings.enabled.then(|| Lane::start(settings, Arc::new(Observer { metrics: metrics.clone() })))
+pub(super) fn start(settings: &Legacy, metrics: &Arc<Metrics>) -> io::Result<Option<Arc<Lane>>> {
+    let observer = || Arc::new(Observer { metrics: metrics.clone() });
+    settings.enabled.then(|| Lane::start(settings, observer())).transpose()
 }
 
 struct Observer {

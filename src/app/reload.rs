@@ -23,9 +23,9 @@ pub enum ReloadError {
     /// The index could not be built under it.
     #[error(transparent)]
     Feed(#[from] FeedError),
-    /// The reload itself broke off.
-    #[error("the reload broke off")]
-    Broken,
+    /// The operating system has no thread for the slow lane.
+    #[error("the slow lane cannot be started: {0}")]
+    Lane(#[from] std::io::Error),
 }
 
 /// What was put in force.
@@ -43,8 +43,6 @@ pub(super) struct Reloader {
     pub(super) metrics: Arc<Metrics>,
     pub(super) lane: Arc<ArcSwapOption<Lane>>,
     pub(super) connections: ConnectionLimit,
-    /// Lanes that were replaced, kept until no request waits for them.
-    pub(super) retired: Mutex<Vec<Arc<Lane>>>,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -71,26 +69,18 @@ impl Reloader {
         let mut next = config::load(&current.file, self.environment.iter().cloned())
             .map_err(ReloadError::Config)?;
         let needs_restart = keep_what_needs_restart(&mut next, &current);
-        let legacy_changed = next.legacy != current.legacy;
+        let lane = match next.legacy != current.legacy {
+            true => Some(lane::start(&next.legacy, &self.metrics)?),
+            false => None,
+        };
         let next = Arc::new(next);
         self.follower.reconfigure(next.clone())?;
         self.store.replace_rules(rules(&next));
         self.connections.set(next.limits.connections);
-        if legacy_changed {
-            self.replace_lane(&next);
+        if let Some(lane) = lane {
+            self.lane.store(lane);
         }
-        self.drop_retired_lanes();
         Ok(Reloaded { needs_restart })
-    }
-
-    fn replace_lane(&self, config: &Config) {
-        let previous = self.lane.swap(lane::start(&config.legacy, &self.metrics));
-        self.retired.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).extend(previous);
-    }
-
-    fn drop_retired_lanes(&self) {
-        let mut retired = self.retired.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        retired.retain(|lane| Arc::strong_count(lane) > 1);
     }
 }
 

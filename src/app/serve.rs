@@ -1,8 +1,8 @@
 //! `serve`: the gate with everything around it, from the first listener to the last answer.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Gate {
         let StoreUrl::Sqlite(path) = &config.store;
         let store = Arc::new(SqliteStore::open(path, rules(&config))?);
         let metrics = Metrics::new();
-        let slow = Arc::new(ArcSwapOption::from(lane::start(&config.legacy, &metrics)));
+        let slow = Arc::new(ArcSwapOption::from(lane::start(&config.legacy, &metrics)?));
         let workers = workers(config.gate.workers);
         let connections = ConnectionLimit::new(config.limits.connections);
         let publisher = Box::new(Publisher::new(store.clone()));
@@ -85,17 +85,8 @@ impl Gate {
             drain: draining,
         };
         let (pool, threads) = Pool::start(workers, &settings)?;
-        let retired = Mutex::default();
-        let reloader = Reloader {
-            shared,
-            follower,
-            store,
-            metrics,
-            lane: slow,
-            connections,
-            retired,
-            environment,
-        };
+        let reloader =
+            Reloader { shared, follower, store, metrics, lane: slow, connections, environment };
         let shared = Arc::new(Control { reloader, ready: AtomicBool::new(true) });
         Ok(Self { listeners, admin, pool, threads, drain, shared })
     }

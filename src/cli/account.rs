@@ -144,3 +144,44 @@ fn shown(view: &AccountView) -> Shown<'_> {
 pub(super) fn on_or_off(enabled: bool) -> &'static str {
     if enabled { "enabled" } else { "disabled" }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::Exit;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn an_account_is_created_once_listed_shown_changed_closed_and_opened() {
+        let harness = Harness::new();
+        let create = "account create --id 5 --name Acme --plan starter";
+        assert!(harness.ok(create).stderr.contains("account 5 created"));
+        assert!(harness.ok(create).stderr.contains("already"));
+        let list = harness.json("account list --json");
+        let acme = json!({"id": 5, "name": "Acme", "plan": "starter", "state": "open"});
+        assert_eq!(list[1], acme);
+        assert_eq!(harness.json("--json account set-plan 5 team")["plan"], "team");
+        harness.ok("account close 5");
+        assert!(harness.ok("account show 5").stdout.contains("state: closed"));
+        harness.ok("account open 5");
+        assert_eq!(harness.json("account show 5 --json")["state"], "open");
+        let table = harness.ok("account list").stdout;
+        assert!(table.contains("5   team             open   disabled  Acme"), "{table}");
+    }
+
+    #[test]
+    fn an_unknown_account_and_a_taken_number_fail_and_say_what_to_do() {
+        let harness = Harness::with_account();
+        for command in ["account show 9", "account close 9", "account set-plan 9 team"] {
+            let arguments: Vec<_> = command.split(' ').collect();
+            let ran = harness.run(&arguments).expect(Exit::Failed);
+            assert!(ran.stderr.starts_with("portcullis: "), "{ran:?}");
+            assert!(ran.stderr.contains("portcullis account list"), "{ran:?}");
+        }
+        let taken = ["account", "create", "--id", "1", "--name", "Other", "--plan", "team"];
+        assert!(harness.run(&taken).expect(Exit::Failed).stderr.contains("account show 1"));
+        let plan = ["account", "set-plan", "1", "gold"];
+        assert!(harness.run(&plan).expect(Exit::Usage).stderr.contains("enterprise_plus"));
+    }
+}

@@ -82,3 +82,48 @@ fn conclude(
     let message = format!("{}: {errors} {noun}; nothing was started", file.display());
     Err(Failure { exit: Exit::Invalid, message: Some(message) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn a_missing_store_is_a_warning_and_a_broken_one_an_error() {
+        let harness = Harness::new();
+        std::fs::remove_file(harness.path("portcullis.db")).unwrap();
+        let ran = harness.ok("check");
+        assert!(ran.stderr.contains("there is no store"), "{ran:?}");
+        harness.write("portcullis.db", "not a database, but long enough to be looked at");
+        let ran = harness.run(&["check"]).expect(Exit::Invalid);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("portcullis.db"), "{ran:?}");
+    }
+
+    #[test]
+    fn errors_are_told_with_file_and_line_and_as_json() {
+        let harness = Harness::new();
+        harness.write("portcullis.toml", "[gate]\nlisen = []\n");
+        let ran = harness.run(&["check"]).expect(Exit::Invalid);
+        assert!(ran.stderr.contains("portcullis.toml:2"), "{ran:?}");
+        let ran = harness.run(&["check", "--json"]).expect(Exit::Invalid);
+        assert_eq!(ran.json()["ok"], false);
+        let json = ran.json();
+        let diagnostics = json["diagnostics"].as_array().unwrap();
+        assert!(diagnostics.iter().any(|one| one["line"] == 2), "{diagnostics:?}");
+        assert_eq!(harness.run(&["account", "list"]).exit, Exit::Invalid);
+    }
+
+    #[test]
+    fn the_configuration_file_comes_from_the_option_then_the_variable() {
+        let harness = Harness::empty();
+        harness.run(&["init", "there"]).expect(Exit::Done);
+        assert_eq!(harness.run(&["check"]).exit, Exit::Invalid);
+        let variable =
+            BTreeMap::from([("PORTCULLIS_CONFIG".to_owned(), "there/portcullis.toml".to_owned())]);
+        harness.run_in(&["check"], b"", variable.clone()).expect(Exit::Done);
+        let elsewhere = ["check", "-c", "nowhere.toml"];
+        harness.run_in(&elsewhere, b"", variable).expect(Exit::Invalid);
+    }
+}

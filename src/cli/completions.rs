@@ -19,3 +19,20 @@ pub(super) fn run(completions: &Completions, session: &mut Session<'_>) -> Resul
     clap_complete::generate(completions.shell, &mut Cli::command(), "portcullis", &mut script);
     session.print(&String::from_utf8_lossy(&script))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::Exit;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn every_shell_has_a_script_that_knows_the_plans() {
+        let harness = Harness::empty();
+        for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+            let script = harness.ok(&format!("completions {shell}")).stdout;
+            assert!(script.contains("ip-rule"), "{shell}");
+        }
+        assert!(harness.ok("completions bash").stdout.contains("enterprise_plus"));
+        harness.run(&["completions", "csh"]).expect(Exit::Usage);
+    }
+}

@@ -6,7 +6,9 @@ use crate::core::record::{Category, Grant, UnknownName};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum GrantError {
     /// No permission set.
-    #[error("a grant begins with a permission set: SET[:PROJECT][@CATEGORY+CATEGORY], for instance job_admin:42@staging+development")]
+    #[error(
+        "a grant begins with a permission set: SET[:PROJECT][@CATEGORY+CATEGORY], for instance job_admin:42@staging+development"
+    )]
     NoSet,
     /// A set's name with characters that none has.
     #[error("a permission set's name has only a-z, 0-9 and _: SET[:PROJECT][@CATEGORY+CATEGORY]")]

@@ -57,17 +57,14 @@ pub(super) fn run(command: IdIndexCommand, session: &mut Session<'_>) -> Result<
     match command {
         IdIndexCommand::Set(row) => set(store, row, session),
         IdIndexCommand::List { account } => list(store, account, session),
-        IdIndexCommand::Remove { account, index, id } => {
-            remove(store, account, index, id, session)
-        }
+        IdIndexCommand::Remove { account, index, id } => remove(store, account, index, id, session),
     }
 }
 
 fn set(store: &dyn Store, row: Set, session: &mut Session<'_>) -> Result<(), Failure> {
     let Set { account: account_id, index, id, project: project_id, category } = row;
     let environment_category = category;
-    let view =
-        IdView { account_id, index: index.clone(), id, project_id, environment_category };
+    let view = IdView { account_id, index: index.clone(), id, project_id, environment_category };
     let command = Command::SetId { account_id, index, id, project_id, environment_category };
     let line = match store.apply(&Actor::operator(), command)? {
         Outcome::Changed { .. } => {
@@ -110,5 +107,33 @@ fn remove(
         Some(view) => session.report(&IdShape::from(view), &line),
         // Added by somebody else between the two calls; removed all the same.
         None => session.report(&serde_json::json!({ "account_id": account_id, "id": id }), &line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::Exit;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn a_row_is_set_replaced_listed_and_removed() {
+        let harness = Harness::with_account();
+        harness.ok("id-index set --account 1 job_id 77 10");
+        harness.ok("id-index set --account 1 job_id 77 11 --category staging");
+        let row = json!({
+            "account_id": 1, "index": "job_id", "id": 77, "project_id": 11,
+            "environment_category": "staging"
+        });
+        assert_eq!(harness.json("id-index list --account 1 --json"), json!([row]));
+        assert!(harness.ok("id-index list --account 1").stdout.contains("job_id  77  11"));
+        let unknown = ["id-index", "set", "--account", "1", "job_id", "78", "99"];
+        assert!(harness.run(&unknown).expect(Exit::Failed).stderr.contains("project list"));
+        let all = ["id-index", "set", "--account", "1", "job_id", "78", "10", "--category", "all"];
+        harness.run(&all).expect(Exit::Usage);
+        assert_eq!(harness.json("id-index remove --account 1 job_id 77 --json"), row);
+        let gone = harness.run(&["id-index", "remove", "--account", "1", "job_id", "77"]);
+        assert!(gone.expect(Exit::Failed).stderr.contains("id-index list --account 1"));
     }
 }

@@ -175,3 +175,49 @@ fn next_steps(config: &Path) -> String {
          keep a copy of {KEYS} apart from backups of the store: without it no token verifies"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::cli::harness::Harness;
+    use crate::core::token::is_ours;
+
+    #[test]
+    fn init_makes_everything_that_check_asks_for_and_prints_a_token_once() {
+        let harness = Harness::empty();
+        let ran = harness.run(&["init", "deep/folder"]).expect(Exit::Done);
+        let token = ran.json()["token"].as_str().unwrap().to_owned();
+        assert!(is_ours(token.as_bytes()));
+        assert_eq!(ran.json()["account_id"], 0);
+        let mode = |name: &str| harness.path(name).metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("deep/folder/digest.key"), mode("deep/folder")), (0o600, 0o700));
+        let key = harness.read("deep/folder/digest.key");
+        assert_eq!((key.len(), key.get(..3), key.lines().count()), (68, Some("k1:"), 1));
+        let checked = harness.ok("-c deep/folder/portcullis.toml check");
+        assert!(checked.stdout.starts_with("configuration ok: "), "{checked:?}");
+        assert!(!ran.stderr.contains(&token) && !checked.stderr.contains("no store"));
+    }
+
+    #[test]
+    fn init_overwrites_nothing_and_then_writes_nothing() {
+        for name in [CONFIG, ROUTES, PERMISSION_SETS, KEYS, STORE] {
+            let harness = Harness::empty();
+            harness.write(name, "mine");
+            let ran = harness.run(&["init", "."]).expect(Exit::Failed);
+            assert!(ran.stderr.contains(name), "{ran:?}");
+            assert_eq!(harness.read(name), "mine");
+            assert_eq!(std::fs::read_dir(harness.path(".")).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn init_removes_what_it_made_if_it_cannot_finish() {
+        let harness = Harness::empty();
+        let made = Made(vec![harness.path("half")]);
+        harness.write("half", "");
+        drop(made);
+        assert!(!harness.path("half").exists());
+    }
+}

@@ -216,11 +216,7 @@ fn enable(
     session.report(&IpRulesShape { account_id, enabled }, &line)
 }
 
-fn try_address(
-    store: &dyn Store,
-    trial: &Try,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
+fn try_address(store: &dyn Store, trial: &Try, session: &mut Session<'_>) -> Result<(), Failure> {
     let enabled = store.account(trial.account)?.ip_rules_enabled;
     let views = store.ip_rules(trial.account)?;
     let result = judge(trial, enabled, &views);
@@ -265,5 +261,73 @@ fn judge<'v>(trial: &Try, enabled: bool, views: &'v [IpRuleView]) -> Trial<'v> {
         verdict_if_enabled,
         rule: rule.map(IpRuleShape::listed),
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::Exit;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn rules_are_canonical_listed_and_removed() {
+        let harness = Harness::with_account();
+        let ran = harness.ok("ip-rule allow --account 1 10.1.2.3/8 ::ffff:1.2.3.4 --name office");
+        assert!(ran.stderr.contains("10.0.0.0/8: added") && ran.stderr.contains("not in force"));
+        let rules = harness.json("ip-rule list --account 1 --json");
+        let id = &rules[0]["id"];
+        let expected = json!({
+            "id": id, "account_id": 1, "action": "allow", "cidr": "10.0.0.0/8", "name": "office"
+        });
+        assert_eq!(rules[0], expected);
+        assert_eq!(rules[1]["cidr"], "1.2.3.4/32");
+        let listed = harness.ok("ip-rule list --account 1");
+        assert!(listed.stdout.contains("allow   10.0.0.0/8"), "{listed:?}");
+        assert!(listed.stderr.contains("disabled"));
+        let removed = harness.json("ip-rule remove --account 1 10.9.9.9/8 --json");
+        assert_eq!(removed, json!([expected]));
+        let gone = harness.run(&["ip-rule", "remove", "--account", "1", "10.0.0.0/8"]);
+        assert!(gone.expect(Exit::Failed).stderr.contains("ip-rule list"));
+    }
+
+    #[test]
+    fn one_refused_rule_does_not_keep_the_others_out() {
+        let harness = Harness::with_account();
+        harness.ok("ip-rule allow --account 1 10.0.0.0/8");
+        let arguments =
+            ["ip-rule", "deny", "--account", "1", "10.0.0.0/8", "10.1.0.0/16", "--json"];
+        let ran = harness.run(&arguments).expect(Exit::Failed);
+        assert!(ran.stderr.contains("cannot be in both"), "{ran:?}");
+        assert_eq!(ran.json().as_array().unwrap().len(), 1);
+        assert_eq!(ran.json()[0]["cidr"], "10.1.0.0/16");
+        harness.run(&["ip-rule", "allow", "--account", "1", "10.0.0.300"]).expect(Exit::Usage);
+    }
+
+    #[test]
+    fn trying_an_address_says_what_happens_what_would_and_why() {
+        let harness = Harness::with_account();
+        harness.ok("ip-rule allow --account 1 10.0.0.0/8 --name office");
+        harness.ok("ip-rule deny --account 1 10.1.0.0/16");
+        let cases = [
+            ("10.2.0.1", "allow", "allow 10.0.0.0/8 (office)"),
+            ("10.1.0.1", "deny", "deny 10.1.0.0/16"),
+            ("::ffff:10.1.0.1", "deny", "deny 10.1.0.0/16"),
+            ("192.0.2.1", "deny", "no rule matches, and there is an allow rule"),
+        ];
+        for (ip, verdict, _) in cases {
+            let tried = harness.json(&format!("ip-rule try --account 1 --ip {ip} --json"));
+            assert_eq!(tried["verdict"], "allow", "{ip}");
+            assert_eq!(tried["verdict_if_enabled"], verdict, "{ip}");
+            assert!(tried["why"].as_str().unwrap().contains("disabled"), "{ip}");
+        }
+        harness.ok("ip-rule enable --account 1");
+        for (ip, verdict, why) in cases {
+            let tried = harness.ok(&format!("ip-rule try --account 1 --ip {ip}")).stdout;
+            assert!(tried.contains(&format!("verdict: {verdict}\n")), "{ip}: {tried}");
+            assert!(tried.contains(why), "{ip}: {tried}");
+        }
+        assert_eq!(harness.json("ip-rule disable --account 1 --json")["enabled"], false);
     }
 }

@@ -24,3 +24,17 @@ pub(super) fn run(man: &Man, session: &mut Session<'_>) -> Result<(), Failure> {
     session.say(&format!("manual pages are in {}", directory.display()));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn there_is_a_page_for_each_command() {
+        let harness = Harness::empty();
+        harness.ok("man pages");
+        for page in ["portcullis.1", "portcullis-init.1", "portcullis-token-create.1"] {
+            assert!(harness.read(format!("pages/{page}")).contains(".SH SYNOPSIS"), "{page}");
+        }
+    }
+}

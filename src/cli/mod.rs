@@ -176,3 +176,74 @@ fn misused(error: &clap::Error, around: &mut Surroundings<'_>) -> Exit {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     exit
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use clap::CommandFactory;
+
+    use super::harness::Harness;
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_version_go_to_standard_output_and_mistakes_to_standard_error() {
+        let harness = Harness::empty();
+        for arguments in [&["--help"][..], &["--version"], &["token", "create", "--help"]] {
+            let ran = harness.run(arguments).expect(Exit::Done);
+            assert!(!ran.stdout.is_empty() && ran.stderr.is_empty(), "{ran:?}");
+        }
+        for arguments in [&[][..], &["bogus"], &["token"], &["account", "show"]] {
+            let ran = harness.run(arguments).expect(Exit::Usage);
+            assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{ran:?}");
+        }
+    }
+
+    /// A pipe that whoever read it has closed.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn run_closed(harness: &Harness, arguments: &[&str]) -> (Exit, String) {
+        let mut stderr = Vec::new();
+        let program = std::iter::once("portcullis").chain(arguments.iter().copied());
+        let around = Surroundings {
+            stdin: &mut io::empty(),
+            stdout: &mut Closed,
+            stderr: &mut stderr,
+            stderr_is_terminal: false,
+            environment: Default::default(),
+            directory: harness.path(""),
+            now: Timestamp(harness::NOW),
+        };
+        let exit = run_with(program.map(OsString::from), around);
+        (exit, String::from_utf8(stderr).unwrap())
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_quietly_but_for_a_secret_that_nobody_saw() {
+        let harness = Harness::with_account();
+        for arguments in
+            [&["account", "list"][..], &["export"], &["token", "list", "--account", "1", "--json"]]
+        {
+            assert_eq!(run_closed(&harness, arguments), (Exit::Done, String::new()));
+        }
+        let create = ["token", "create", "--account", "1", "--name", "t", "--grant", "job_admin"];
+        let (exit, stderr) = run_closed(&harness, &create);
+        assert_eq!(exit, Exit::Failed);
+        assert!(stderr.contains("portcullis token revoke"), "{stderr}");
+    }
+}

@@ -53,10 +53,13 @@ fn create(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let view = ProjectView { account_id, id, name: name.clone() };
-    let outcome = store.apply(&Actor::operator(), Command::CreateProject { account_id, id, name })?;
+    let outcome =
+        store.apply(&Actor::operator(), Command::CreateProject { account_id, id, name })?;
     let line = match outcome {
         Outcome::Changed { .. } => format!("project {id} of account {account_id} created"),
-        Outcome::Unchanged { .. } => format!("project {id} of account {account_id} is there already"),
+        Outcome::Unchanged { .. } => {
+            format!("project {id} of account {account_id} is there already")
+        }
     };
     session.report(&ProjectShape::from(&view), &line)
 }
@@ -84,5 +87,26 @@ fn remove(
         Some(view) => session.report(&ProjectShape::from(view), &line),
         // Added by somebody else between the two calls; removed all the same.
         None => session.report(&serde_json::json!({ "account_id": account_id, "id": id }), &line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::Exit;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn projects_are_listed_and_removed_by_number_with_or_without_the_option() {
+        let harness = Harness::with_account();
+        let ten = json!({"account_id": 1, "id": 10, "name": "ten"});
+        assert_eq!(harness.json("project list --account 1 --json")[0], ten);
+        assert_eq!(harness.json("--json project remove --account 1 --id 10"), ten);
+        harness.ok("project remove --account 1 11");
+        assert_eq!(harness.ok("project list --account 1").stdout, "ID  NAME\n");
+        let ran = harness.run(&["project", "remove", "--account", "1", "11"]).expect(Exit::Failed);
+        assert!(ran.stderr.contains("project list --account 1"), "{ran:?}");
+        harness.run(&["project", "remove", "--account", "1"]).expect(Exit::Usage);
     }
 }

@@ -179,11 +179,7 @@ impl<'v> TokenShape<'v> {
         Self::of(view, VerifierShape::of(&view.verifier), suspended)
     }
 
-    fn of(
-        view: &'v TokenView,
-        verifier: VerifierShape<'v>,
-        suspended: &[bool],
-    ) -> Self {
+    fn of(view: &'v TokenView, verifier: VerifierShape<'v>, suspended: &[bool]) -> Self {
         Self {
             id: None,
             account_id: view.account_id,
@@ -194,7 +190,12 @@ impl<'v> TokenShape<'v> {
             state: view.state,
             user_id: view.user_id,
             allow_ips: view.allow_ips.iter().map(ToString::to_string).collect(),
-            grants: view.grants.iter().zip(suspended).map(|(grant, suspended)| grant_shape(grant, *suspended)).collect(),
+            grants: view
+                .grants
+                .iter()
+                .zip(suspended)
+                .map(|(grant, suspended)| grant_shape(grant, *suspended))
+                .collect(),
             verifier,
             rotated_to: None,
         }
@@ -221,7 +222,12 @@ impl<'v> VerifierShape<'v> {
 
 fn grant_shape(grant: &Grant, suspended: bool) -> GrantShape<'_> {
     let Grant { permission_set, project_id, writable_environment_categories } = grant;
-    GrantShape { permission_set, project_id: *project_id, writable_environment_categories, suspended }
+    GrantShape {
+        permission_set,
+        project_id: *project_id,
+        writable_environment_categories,
+        suspended,
+    }
 }
 
 /// The name of a state, an action and the like, as the import format has it.

@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_lines_end_without_spaces() {
-        let rows = vec![vec!["1".to_owned(), "Zoë".to_owned()], vec!["22".to_owned(), "x".to_owned()]];
+        let rows =
+            vec![vec!["1".to_owned(), "Zoë".to_owned()], vec!["22".to_owned(), "x".to_owned()]];
         assert_eq!(table(&["id", "name"], &rows), "id  name\n1   Zoë\n22  x\n");
     }
 }

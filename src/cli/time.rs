@@ -1,6 +1,13 @@
 //! Times as people and import lines write them.
 
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, datetime};
+
 use crate::core::record::Timestamp;
+
+const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
+/// Length of a time down to the second, without a zone.
+const SECONDS_LEN: usize = "2024-05-01T00:00:00".len();
 
 /// Why a text is not a time. Does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,10 +30,14 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     if !has_rfc3339_shape(text.as_bytes()) {
         return Err(TimeError::NotRfc3339);
     }
-    let time: jiff::Timestamp = text.parse().map_err(|_| TimeError::NotRfc3339)?;
-    // `as_second` rounds towards the epoch, which before it would be later than what was written.
-    let before_epoch = time.subsec_nanosecond() < 0;
-    Ok(Timestamp(time.as_second() - i64::from(before_epoch)))
+    // Not jiff's own timestamps: they end a day before 9999-12-31, which others write for "never".
+    let (local, rest) = text.split_at(SECONDS_LEN);
+    let local: DateTime = local.parse().map_err(|_| TimeError::NotRfc3339)?;
+    let time = Timestamp(local.duration_since(EPOCH).as_secs() - offset_seconds(rest)?);
+    match civil(time) {
+        Some(utc) if (0..=9999).contains(&utc.year()) => Ok(time),
+        _ => Err(TimeError::NotRfc3339),
+    }
 }
 
 /// Reads an RFC 3339 time, or a date as its first second, UTC.
@@ -41,13 +52,29 @@ pub(super) fn parse_time_or_date(text: &str) -> Result<Timestamp, TimeError> {
 
 /// The time in RFC 3339, UTC.
 pub(super) fn format_time(time: Timestamp) -> String {
-    jiff::Timestamp::from_second(time.0)
-        .map_or_else(|_| format!("{} s after 1970", time.0), |time| time.to_string())
+    civil(time).map_or_else(|| format!("{} s after 1970", time.0), |utc| format!("{utc}Z"))
+}
+
+fn civil(time: Timestamp) -> Option<DateTime> {
+    EPOCH.checked_add(SignedDuration::from_secs(time.0)).ok()
+}
+
+/// What the zone at the end adds to UTC.
+fn offset_seconds(text: &str) -> Result<i64, TimeError> {
+    let Some(at) = text.rfind(['+', '-']) else { return Ok(0) };
+    let number = |range| text.get(range).and_then(|digits| digits.parse::<i64>().ok());
+    match (number(at + 1..at + 3), number(at + 4..at + 6)) {
+        (Some(hours @ 0..24), Some(minutes @ 0..60)) => {
+            let seconds = hours * 3_600 + minutes * 60;
+            Ok(if text[at..].starts_with('-') { -seconds } else { seconds })
+        }
+        _ => Err(TimeError::NotRfc3339),
+    }
 }
 
 /// `date-time` of RFC 3339, letters in upper case; the ranges are checked by the real parser.
 fn has_rfc3339_shape(text: &[u8]) -> bool {
-    let Some((head, rest)) = text.split_at_checked("2024-05-01T00:00:00".len()) else {
+    let Some((head, rest)) = text.split_at_checked(SECONDS_LEN) else {
         return false;
     };
     let fits = |text: &[u8], pattern: &[u8]| {
@@ -89,6 +116,9 @@ mod tests {
             "2024-02-30T00:00:00Z",
             "2024-05-01T00:00:00.Z",
             "2024-05-01T00:00:00Z[UTC]",
+            "2024-05-01T00:00:00+24:00",
+            "0000-01-01T00:00:00+01:00",
+            "9999-12-31T23:59:59-01:00",
             "1714521600",
         ];
         for text in wrong {

@@ -91,10 +91,36 @@ fn remove(
 ) -> Result<(), Failure> {
     let users = store.users(account_id)?;
     store.apply(&Actor::operator(), Command::RemoveUser { account_id, id })?;
-    let line = format!("user {id} of account {account_id} removed, with the personal tokens revoked");
+    let line =
+        format!("user {id} of account {account_id} removed, with the personal tokens revoked");
     match users.iter().find(|view| view.id == id) {
         Some(view) => session.report(&UserShape::from(view), &line),
         // Added by somebody else between the two calls; removed all the same.
         None => session.report(&serde_json::json!({ "account_id": account_id, "id": id }), &line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::Exit;
+    use crate::cli::harness::Harness;
+
+    #[test]
+    fn removing_a_user_revokes_the_users_tokens() {
+        let harness = Harness::with_account();
+        let ann = json!({
+            "account_id": 1, "id": 7, "name": "Ann", "licence": "developer", "admin": true
+        });
+        assert_eq!(harness.json("user list --account 1 --json"), json!([ann]));
+        assert!(harness.ok("user list --account 1").stdout.contains("7   developer  yes    Ann"));
+        let token = harness.json("token create --account 1 --name t --user 7 --grant developer");
+        assert!(token["token"].as_str().unwrap().starts_with("ptu_"));
+        assert_eq!(harness.json("user remove --account 1 7 --json"), ann);
+        let shown = harness.json(&format!("token show {} --json", token["id"]));
+        assert_eq!(shown["state"], "revoked");
+        let again = harness.run(&["user", "remove", "--account", "1", "--id", "7"]);
+        assert!(again.expect(Exit::Failed).stderr.contains("user list --account 1"));
     }
 }

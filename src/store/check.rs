@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::{NewToken, Rules, StoreError};
 use crate::core::ip;
 use crate::core::permissions::{Access, Family, PermissionSet, PermissionSets};
-use crate::core::record::{AccountId, Category, Grant, Plan, Timestamp, TokenState, Verifier};
+use crate::core::record::{AccountId, Category, Grant, Plan, Timestamp, Verifier};
 
 /// Most characters of a name.
 const NAME_LIMIT: usize = 200;
@@ -58,12 +58,23 @@ pub(super) fn environment_category(category: Option<Category>) -> Result<(), Sto
     Ok(())
 }
 
-/// Checks everything about a token that concerns only itself, its grants' plan aside.
+/// Checks what concerns only the token itself and its grants' sets.
 pub(super) fn token(token: &NewToken, rules: &Rules) -> Result<(), StoreError> {
     name("a token", &token.name)?;
-    validity(token.not_before, token.expires_at)?;
     verifier(&token.verifier, token.created_at, rules)?;
     token.grants.iter().try_for_each(|grant| scope(grant, &rules.permission_sets))
+}
+
+/// Checks that there is a moment at which the token is valid. Not for an import: a token that was
+/// rotated before it became valid comes out of an export so.
+pub(super) fn validity(token: &NewToken) -> Result<(), StoreError> {
+    match (token.not_before, token.expires_at) {
+        (Some(from), Some(until)) if from >= until => Err(StoreError::Rule(
+            "the token would never be valid: `not_before` must be earlier than `expires_at`"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that the plan allows every grant on a service token.
@@ -103,19 +114,6 @@ pub(super) fn verifier(
             selector(given.as_deref())
         }
         Verifier::Introspect { selector: given } => selector(given.as_deref()),
-    }
-}
-
-fn validity(
-    not_before: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    match (not_before, expires_at) {
-        (Some(from), Some(until)) if from >= until => Err(StoreError::Rule(
-            "the token would never be valid: `not_before` must be earlier than `expires_at`"
-                .to_owned(),
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -227,9 +225,4 @@ fn not_on_plan(
         "account {account} is on plan {plan}, which {allows}; `{}` is not among them, {remedy}",
         set.name()
     )
-}
-
-/// Whether the rules about what a token refers to bind it: one that is revoked never acts again.
-pub(super) fn is_bound(token: &NewToken) -> bool {
-    token.state == TokenState::Active
 }

@@ -37,8 +37,9 @@ pub struct Rules {
 /// What has happened since a cursor.
 #[derive(Debug)]
 pub enum Changes {
-    /// The present state of everything that changed, in the order of its last change, and the
-    /// cursor to go on from. At most the limit that was asked for; empty when there is nothing.
+    /// The present state of everything that changed, accounts first, then in the order of the
+    /// last change, and the cursor to go on from. At most the limit that was asked for; empty
+    /// when there is nothing.
     Frame {
         /// The records to put in place of what was there.
         records: Vec<Record>,
@@ -133,7 +134,8 @@ pub trait Store: Send + Sync {
     /// Hands the tokens that the filter lets through to `sink`, by id.
     ///
     /// # Errors
-    /// The database's, or the first that `sink` returns.
+    /// [`StoreError::NotFound`] for the filter's account, the database's, or the first that
+    /// `sink` returns.
     fn tokens(
         &self,
         filter: &TokenFilter,
@@ -146,7 +148,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError::NotFound`], or the database's.
     fn token(&self, id: TokenId) -> Result<TokenView, StoreError>;
 
-    /// The token that has exactly this digest or SHA-256, if any.
+    /// The token that has exactly this digest, SHA-256 or hash, if any. Introspection tells no
+    /// token from another: none.
     ///
     /// # Errors
     /// The database's.

@@ -87,11 +87,17 @@ impl<'a> Applier<'a> {
         Ok(fates)
     }
 
-    fn plan(&mut self, line: &mut Line, commands: &mut Vec<Command>) -> Result<Planned, StoreError> {
+    fn plan(
+        &mut self,
+        line: &mut Line,
+        commands: &mut Vec<Command>,
+    ) -> Result<Planned, StoreError> {
         let before = commands.len();
         let keeps_existing = matches!(
             line.command,
-            Command::CreateAccount { .. } | Command::CreateProject { .. } | Command::CreateUser { .. }
+            Command::CreateAccount { .. }
+                | Command::CreateProject { .. }
+                | Command::CreateUser { .. }
         );
         let settled = self.settle(line)?;
         if settled.is_none() {

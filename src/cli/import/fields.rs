@@ -138,5 +138,9 @@ fn missing(key: &str) -> Reason {
 
 /// A key that was given, unless it could be a secret in the wrong place.
 fn shown(key: &str) -> &str {
-    if key.len() < *FOREIGN_LEN.start() && !key.chars().any(char::is_control) { key } else { HIDDEN }
+    if key.len() < *FOREIGN_LEN.start() && !key.chars().any(char::is_control) {
+        key
+    } else {
+        HIDDEN
+    }
 }

@@ -124,11 +124,7 @@ impl Input {
     }
 }
 
-fn open_rejects(
-    import: &Import,
-    input: &Input,
-    session: &Session<'_>,
-) -> Result<Rejects, Failure> {
+fn open_rejects(import: &Import, input: &Input, session: &Session<'_>) -> Result<Rejects, Failure> {
     let Some(given) = &import.rejects else { return Ok(Rejects::Notes { input: input.name() }) };
     let path = session.path(given);
     if let Input::File { path: read, .. } = input
@@ -232,8 +228,9 @@ impl Importer<'_> {
         let mut batch = Vec::with_capacity(BATCH_LINES);
         let mut bytes = 0;
         while batch.len() < BATCH_LINES && bytes < BATCH_BYTES {
-            let read = read_line(source, &mut self.buffer)
-                .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", self.name)))?;
+            let read = read_line(source, &mut self.buffer).map_err(|error| {
+                Failure::failed(format!("{} cannot be read: {error}", self.name))
+            })?;
             match read {
                 Read::End => break,
                 Read::Line | Read::TooLong => self.number += 1,
@@ -247,9 +244,8 @@ impl Importer<'_> {
     /// Reads the line in the buffer; `None` where it is empty.
     fn read(&self, too_long: bool) -> Option<Numbered> {
         let number = self.number;
-        let unreadable = |reason: &str| {
-            Some(Numbered { number, text: None, read: Err(reason.to_owned()) })
-        };
+        let unreadable =
+            |reason: &str| Some(Numbered { number, text: None, read: Err(reason.to_owned()) });
         if too_long {
             return unreadable(&format!("the line is longer than {LINE_LIMIT} bytes"));
         }

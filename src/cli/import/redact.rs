@@ -24,9 +24,27 @@ const VERIFIERS: [&str; 4] = ["token", "digest", "sha256", "hash"];
 const NAMES: [&str; 3] = ["name", "index", "permission_set"];
 /// Every other key of the import format.
 const OTHERS: [&str; 22] = [
-    "type", "id", "plan", "state", "account_id", "licence", "admin", "action", "cidr", "enabled",
-    "project_id", "environment_category", "created_at", "expires_at", "not_before", "user_id",
-    "allow_ips", "grants", "writable_environment_categories", "introspect", "selector",
+    "type",
+    "id",
+    "plan",
+    "state",
+    "account_id",
+    "licence",
+    "admin",
+    "action",
+    "cidr",
+    "enabled",
+    "project_id",
+    "environment_category",
+    "created_at",
+    "expires_at",
+    "not_before",
+    "user_id",
+    "allow_ips",
+    "grants",
+    "writable_environment_categories",
+    "introspect",
+    "selector",
     "suspended",
 ];
 

@@ -6,6 +6,9 @@ mod revoke;
 mod rotate;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -48,8 +51,10 @@ pub(super) enum TokenCommand {
         id: Vec<TokenId>,
     },
     /// Make a token of the same grants and let the old one expire after a grace period
-    #[command(after_help = "The old token's expiry becomes the earlier of its own and now + grace. \
-        To end it at once: --grace 0s.")]
+    #[command(
+        after_help = "The old token's expiry becomes the earlier of its own and now + grace. \
+        To end it at once: --grace 0s."
+    )]
     Rotate {
         /// The old token's number
         id: TokenId,

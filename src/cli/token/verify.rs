@@ -98,11 +98,10 @@ pub(in crate::cli) fn fast_verifiers(
     secret: &Secret,
 ) -> impl Iterator<Item = Verifier> {
     let bytes = secret.expose().as_bytes();
-    let digest =
-        |key: &crate::core::digest::DigestKey| Verifier::Digest {
-            key_id: key.id().to_owned(),
-            digest: key.digest(bytes),
-        };
+    let digest = |key: &crate::core::digest::DigestKey| Verifier::Digest {
+        key_id: key.id().to_owned(),
+        digest: key.digest(bytes),
+    };
     let sha256 = Verifier::Sha256(Sha256::digest(bytes).into());
     keys.iter().map(digest).chain(std::iter::once(sha256))
 }

@@ -6,9 +6,7 @@ use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::bounds::within;
-use super::text::{
-    adapted_base64, base64, fields, malformed, number, padded_base64, parameters, required,
-};
+use super::text::{adapted_base64, fields, malformed, number, padded_base64, parameters, required};
 use super::{Bounds, VerifierError};
 
 /// Output lengths that a PHC string may name, in bytes: any shorter could be guessed.

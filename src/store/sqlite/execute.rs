@@ -47,17 +47,25 @@ impl<'a> Executor<'a> {
     }
 
     /// Carries out one command; one that is refused leaves no trace.
-    pub(super) fn apply(&mut self, command: &Command) -> Result<Outcome, StoreError> {
+    ///
+    /// # Errors
+    /// The outer one ends the whole transaction: a full disk and the like, or a command whose
+    /// traces cannot be taken back.
+    pub(super) fn apply(
+        &mut self,
+        command: &Command,
+    ) -> Result<Result<Outcome, StoreError>, StoreError> {
         self.run("SAVEPOINT command", [])?;
         let outcome = self.execute(command);
-        if outcome.is_err() && !self.connection.is_autocommit() {
+        if self.connection.is_autocommit() {
+            return Err(outcome.err().unwrap_or_else(ended_early));
+        }
+        if outcome.is_err() {
             self.marker = None;
             self.run("ROLLBACK TO command", [])?;
         }
-        if !self.connection.is_autocommit() {
-            self.run("RELEASE command", [])?;
-        }
-        outcome
+        self.run("RELEASE command", [])?;
+        Ok(outcome)
     }
 
     /// Writes what concerns all commands together.
@@ -203,6 +211,10 @@ pub(super) fn write_rebase_marker(connection: &Connection) -> Result<i64, StoreE
         .execute([])?;
     connection.prepare_cached("INSERT INTO changes (kind) VALUES ('rebase')")?.execute([])?;
     Ok(connection.last_insert_rowid())
+}
+
+fn ended_early() -> StoreError {
+    StoreError::Database("the transaction ended early; nothing was stored".to_owned())
 }
 
 /// Seconds since the Unix epoch; a clock before it counts as the epoch.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rusqlite::{Connection, ErrorCode};
 
 use self::readers::Readers;
 use self::writer::{Work, Writer};
@@ -48,7 +49,7 @@ impl SqliteStore {
     /// [`StoreError::Conflict`] where there is a file already, or the database's.
     pub fn create(path: &Path, rules: Rules) -> Result<Self, StoreError> {
         schema::create(path)?;
-        Ok(Self::over(path, rules))
+        Self::open(path, rules)
     }
 
     /// Opens a store, bringing its schema up to date.
@@ -56,8 +57,8 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::NotFound`] where there is no file, or the database's.
     pub fn open(path: &Path, rules: Rules) -> Result<Self, StoreError> {
-        schema::check(path)?;
-        Ok(Self::over(path, rules))
+        let connection = schema::open(path)?;
+        Ok(Self::over(path, connection, rules))
     }
 
     /// Writes a copy of one moment into a new file, without keeping anybody waiting. The file is
@@ -76,11 +77,11 @@ impl SqliteStore {
         self.rules.store(Arc::new(rules));
     }
 
-    fn over(path: &Path, rules: Rules) -> Self {
+    fn over(path: &Path, connection: Connection, rules: Rules) -> Self {
         let rules = Arc::new(ArcSwap::from_pointee(rules));
         Self {
             path: path.to_owned(),
-            readers: Readers::new(path.to_owned()),
+            readers: Readers::new(path.to_owned(), connection),
             writer: Writer::new(path.to_owned(), Arc::clone(&rules)),
             rules,
         }
@@ -166,6 +167,19 @@ impl Store for SqliteStore {
 /// Messages of the database name tables and columns, never what is in them.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error.to_string())
+        let help = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy) => {
+                "; another process has been writing for long: try again when it is done"
+            }
+            Some(ErrorCode::DiskFull) => "; make room where the file is, nothing was stored",
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                "; check the owner and mode of the file and of its folder"
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                "; restore a backup with `portcullis restore`"
+            }
+            _ => "",
+        };
+        Self::Database(format!("{error}{help}"))
     }
 }

@@ -27,8 +27,9 @@ struct Watch {
 }
 
 impl Readers {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, idle: Mutex::default(), watch: Mutex::default() }
+    /// Over the file, a first connection to which is open already.
+    pub(super) fn new(path: PathBuf, first: Connection) -> Self {
+        Self { path, idle: Mutex::new(vec![first]), watch: Mutex::default() }
     }
 
     /// Runs `read` in one read transaction: all that it sees is of one moment.

@@ -45,18 +45,24 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Checks that the file is a store of a version that this program knows, and brings it up to date.
-pub(super) fn check(path: &Path) -> Result<(), StoreError> {
-    if !path.exists() {
+/// Opens the file for reading, after checking that it is a store of a version that this program
+/// knows and bringing it up to date.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let exists = path.try_exists().map_err(|error| {
+        StoreError::Database(format!("{} cannot be reached: {error}", path.display()))
+    })?;
+    if !exists {
         return Err(StoreError::NotFound(format!(
             "there is no store at {}: run `portcullis init DIR` to make one, or correct \
              `[store] url`",
             path.display()
         )));
     }
-    let mut connection = connect(path, Purpose::Write)?;
-    let version = version(&connection, path)?;
-    if version < MIGRATIONS.len() { migrate(&mut connection, path) } else { Ok(()) }
+    let connection = connect(path, Purpose::Read)?;
+    if version(&connection, path)? < MIGRATIONS.len() {
+        migrate(&mut connect(path, Purpose::Write)?, path)?;
+    }
+    Ok(connection)
 }
 
 /// Opens a connection to a file that exists.
@@ -83,7 +89,7 @@ fn prepare(connection: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
         // An import touches index pages all over the file: a larger cache (KiB) and rarer
         // checkpoints (pages) write each of them less often.
         Purpose::Write => connection.execute_batch(
-            "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 8000; \
+            "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 16000; \
              PRAGMA journal_size_limit = 67108864;",
         ),
     }

@@ -13,7 +13,7 @@ use crate::store::{NewToken, Outcome, StoreError, TokenView, check};
 impl Executor<'_> {
     /// Adds a token under all rules.
     pub(super) fn create_token(&mut self, token: &NewToken) -> Result<Outcome, StoreError> {
-        self.add_token(token, check::is_bound(token))
+        self.add_token(token, true)
     }
 
     /// Adds a token whose grants may be suspended: they cover nothing until the plan allows them
@@ -72,7 +72,8 @@ impl Executor<'_> {
         Ok(Outcome::Changed { id: new })
     }
 
-    fn add_token(&mut self, token: &NewToken, bound: bool) -> Result<Outcome, StoreError> {
+    /// `whole`: every grant must cover something at present.
+    fn add_token(&mut self, token: &NewToken, whole: bool) -> Result<Outcome, StoreError> {
         let plan = self.plan_of(token)?;
         // Before every rule: what is there stays there, whatever the rules have become since.
         if let Some((id, account)) = self.find_verifier(token)? {
@@ -80,8 +81,15 @@ impl Executor<'_> {
             return if same { Ok(Outcome::Unchanged { id }) } else { Err(taken((id, account))) };
         }
         check::token(token, self.rules)?;
-        if bound {
-            self.check_references(token, plan)?;
+        if !self.is_bulk() {
+            check::validity(token)?;
+        }
+        // One that is revoked never acts again, whatever it refers to.
+        if token.state == TokenState::Active {
+            token.user_id.map_or(Ok(()), |user| self.require_user(token.account_id, user))?;
+            if whole {
+                self.check_coverage(token, plan)?;
+            }
         }
         self.check_candidates(token)?;
         let id = self.insert_token(token)?;
@@ -96,14 +104,11 @@ impl Executor<'_> {
         parse_name(&plan.ok_or_else(unknown)?)
     }
 
-    /// Checks what the token refers to. Personal tokens are bounded by their user, not the plan.
-    fn check_references(&self, token: &NewToken, plan: Plan) -> Result<(), StoreError> {
-        match token.user_id {
-            Some(user) => self.require_user(token.account_id, user)?,
-            None => {
-                let sets = &self.rules.permission_sets;
-                check::plan(&token.grants, token.account_id, plan, sets)?;
-            }
+    /// Checks that no grant would be suspended. Personal tokens are bounded by their user, not by
+    /// the plan.
+    fn check_coverage(&self, token: &NewToken, plan: Plan) -> Result<(), StoreError> {
+        if token.user_id.is_none() {
+            check::plan(&token.grants, token.account_id, plan, &self.rules.permission_sets)?;
         }
         token
             .grants

@@ -112,7 +112,10 @@ impl Writer {
     }
 
     fn start(&self) -> Result<Running, StoreError> {
-        let connection = connect(&self.path, Purpose::Write)?;
+        self.start_over(connect(&self.path, Purpose::Write)?)
+    }
+
+    fn start_over(&self, connection: Connection) -> Result<Running, StoreError> {
         let (jobs, queue) = sync_channel(QUEUE_LIMIT);
         let rules = Arc::clone(&self.rules);
         let thread = thread::Builder::new()
@@ -180,21 +183,10 @@ fn perform(connection: &Connection, rules: &Rules, work: &Work) -> Result<Outcom
         return Ok(vec![Ok(Outcome::Changed { id: 0 })]);
     };
     let mut executor = Executor::new(connection, rules, actor);
-    let mut outcomes = Vec::with_capacity(commands.len());
-    for command in commands {
-        let outcome = executor.apply(command);
-        if connection.is_autocommit() {
-            // A full disk and the like end the whole transaction, not only this command.
-            return Err(outcome.err().unwrap_or_else(ended_early));
-        }
-        outcomes.push(outcome);
-    }
+    let outcomes =
+        commands.iter().map(|command| executor.apply(command)).collect::<Result<_, _>>()?;
     executor.finish()?;
     Ok(outcomes)
-}
-
-fn ended_early() -> StoreError {
-    StoreError::Database("the transaction ended early; nothing was stored".to_owned())
 }
 
 /// Followers that are further behind take a snapshot, so older entries serve nobody.
@@ -220,5 +212,31 @@ fn answer(group: Vec<Job>, outcome: Result<Vec<Outcomes>, StoreError>) {
                 let _ = job.reply.send(Err(error.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Writer {
+    /// Whether the thread was started.
+    pub(super) fn is_running(&self) -> bool {
+        lock(&self.running).is_some()
+    }
+
+    /// Puts a thread that has ended in the place of the one that runs.
+    pub(super) fn kill(&self) {
+        let (jobs, queue) = sync_channel(1);
+        drop(queue);
+        let thread = thread::spawn(|| {});
+        while !thread.is_finished() {
+            thread::yield_now();
+        }
+        *lock(&self.running) = Some(Running { jobs, thread });
+    }
+
+    /// Lets the file of a thread that is started now grow no further.
+    pub(super) fn limit_pages(&self) {
+        let connection = connect(&self.path, Purpose::Write).expect("invariant: the file is there");
+        connection.execute_batch("PRAGMA max_page_count = 1").expect("invariant: a known pragma");
+        *lock(&self.running) = Some(self.start_over(connection).expect("invariant: threads start"));
     }
 }

@@ -1,0 +1,116 @@
+//! What the slow lane costs: each hash that Django makes, the lane around a hash, and the memory
+//! that spares both.
+//!
+//! The lane's own cost is the difference between `lane/bare_hash` and `lane/verify`, which
+//! compute the same one-round hash; `lane/remembered` is what a request pays once its secret has
+//! been verified.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use portcullis::config::{Legacy, Upgrade};
+use portcullis::core::digest::DigestKey;
+use portcullis::core::index::Candidate;
+use portcullis::core::record::Timestamp;
+use portcullis::core::token::Secret;
+use portcullis::legacy::verifier::{Bounds, PasswordHash};
+use portcullis::legacy::{Lane, LaneVerdict, VerifyRequest};
+use serde_json::Value;
+
+const TOKENS: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/django/tokens.jsonl"));
+const SECRETS: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/django/secrets.json"));
+/// PBKDF2-SHA-256 of one round: the least that a hash can cost.
+const CHEAP: &str = "pbkdf2_sha256$1$salt$UeJLche8XxBQmkH17PUMLl6HrDfnE1k0UuSAQ654enw=";
+const RIGHT: &str = "0123456789abcdef0123";
+const WRONG: &str = "0123456789abcdef0124";
+
+/// Each of Django's hashers at the cost that Django gives it.
+fn hashers(criterion: &mut Criterion) {
+    let secrets: Value = serde_json::from_str(SECRETS).unwrap();
+    let mut group = criterion.benchmark_group("verify");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for line in TOKENS.lines().skip(1) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let name = line["name"].as_str().unwrap();
+        let secret = secrets[name].as_str().unwrap();
+        let encoded = line["hash"].as_str().unwrap();
+        let hash = PasswordHash::parse(encoded, &Bounds::default()).unwrap();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| assert!(hash.verify(black_box(secret.as_bytes()))));
+        });
+    }
+}
+
+/// Reading an encoded hash, which the lane does for each candidate.
+fn parsing(criterion: &mut Criterion) {
+    let line: Value = serde_json::from_str(TOKENS.lines().nth(3).unwrap()).unwrap();
+    let encoded = line["hash"].as_str().unwrap();
+    criterion.bench_function("parse/argon2", |bencher| {
+        bencher.iter(|| PasswordHash::parse(black_box(encoded), &Bounds::default()).unwrap());
+    });
+}
+
+fn lane(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let lane = Lane::start(&settings(), Arc::new(())).unwrap();
+    let mut group = criterion.benchmark_group("lane");
+    let hash = PasswordHash::parse(CHEAP, &Bounds::default()).unwrap();
+    group.bench_function("bare_hash", |bencher| {
+        bencher.iter(|| assert!(!hash.verify(black_box(WRONG.as_bytes()))));
+    });
+    // A mismatch is never remembered, so each of these is hashed.
+    let wrong = request(WRONG);
+    group.bench_function("verify", |bencher| {
+        bencher.iter(|| {
+            let verdict = runtime.block_on(lane.verify(again(&wrong)));
+            assert_eq!(verdict, LaneVerdict::Mismatch);
+        });
+    });
+    let right = request(RIGHT);
+    let verdict = runtime.block_on(lane.verify(again(&right)));
+    assert_eq!(verdict, LaneVerdict::Matched { token_id: 1, version: 1 });
+    group.bench_function("remembered", |bencher| {
+        bencher.iter(|| lane.remembered(black_box(&right.digest)).unwrap());
+    });
+    group.bench_function("not_remembered", |bencher| {
+        bencher.iter(|| assert!(lane.remembered(black_box(&wrong.digest)).is_none()));
+    });
+}
+
+fn settings() -> Legacy {
+    Legacy {
+        enabled: true,
+        cutoff_end: Timestamp(0),
+        threads: 1,
+        cpu_share: 1.0,
+        queue_limit: 64,
+        candidates_limit: 4,
+        cache_ttl: Duration::from_secs(3600),
+        deadline: Duration::from_secs(10),
+        upgrade: Upgrade::Never,
+    }
+}
+
+fn request(secret: &str) -> VerifyRequest {
+    let secret = Secret::parse(secret.to_owned()).unwrap();
+    let digest = DigestKey::new("bench", [7; 32]).digest(secret.expose().as_bytes());
+    let candidate = Candidate { token_id: 1, version: 1, encoded: CHEAP.into() };
+    VerifyRequest { digest, secret, candidates: vec![candidate] }
+}
+
+fn again(request: &VerifyRequest) -> VerifyRequest {
+    VerifyRequest {
+        digest: request.digest,
+        secret: request.secret.clone(),
+        candidates: request.candidates.clone(),
+    }
+}
+
+criterion_group!(benches, hashers, parsing, lane);
+criterion_main!(benches);

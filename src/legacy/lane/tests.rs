@@ -1,0 +1,399 @@
+use std::sync::Condvar;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::yield_now;
+
+use super::*;
+use crate::config::Upgrade;
+use crate::core::record::Timestamp;
+use crate::legacy::verifier::{OutOfMemory, VerifierError};
+use crate::legacy::worker::CheckError;
+
+const SECRET: &str = "0123456789abcdef0123";
+/// PBKDF2-SHA-256 of `SECRET` with one round.
+const ENCODED: &str = "pbkdf2_sha256$1$salt$UeJLche8XxBQmkH17PUMLl6HrDfnE1k0UuSAQ654enw=";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn settings() -> Legacy {
+    Legacy {
+        enabled: true,
+        cutoff_end: Timestamp(0),
+        threads: 1,
+        cpu_share: 0.25,
+        queue_limit: 8,
+        candidates_limit: 4,
+        cache_ttl: Duration::from_secs(900),
+        deadline: PATIENCE,
+        upgrade: Upgrade::Never,
+    }
+}
+
+fn candidate(token_id: TokenId, version: u64, encoded: &str) -> Candidate {
+    Candidate { token_id, version, encoded: encoded.into() }
+}
+
+/// A secret that is told from others by a number, and one candidate.
+fn request(number: u8) -> VerifyRequest {
+    request_for(number, vec![candidate(7, 3, "right")])
+}
+
+fn request_for(number: u8, candidates: Vec<Candidate>) -> VerifyRequest {
+    let secret = Secret::parse(SECRET.to_owned()).unwrap();
+    VerifyRequest { digest: Digest([number; 32]), secret, candidates }
+}
+
+const MATCHED: LaneVerdict = LaneVerdict::Matched { token_id: 7, version: 3 };
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+#[derive(Default)]
+struct Counter {
+    hashes: AtomicUsize,
+    shed: AtomicUsize,
+    deepest: AtomicUsize,
+}
+
+impl LaneObserver for Counter {
+    fn verified(&self, seconds: f64) {
+        assert!(seconds >= 0.0);
+        self.hashes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn shed(&self) {
+        self.shed.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn queue_depth(&self, depth: usize) {
+        self.deepest.fetch_max(depth, Ordering::SeqCst);
+    }
+}
+
+impl Counter {
+    fn hashes(&self) -> usize {
+        self.hashes.load(Ordering::SeqCst)
+    }
+}
+
+/// A hash function that tells when it begins and goes on when it is let.
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    begun: Mutex<Sender<()>>,
+}
+
+impl Gate {
+    fn new() -> (Arc<Self>, Receiver<()>) {
+        let (begun, begins) = channel();
+        let gate = Self { open: Mutex::default(), opened: Condvar::new(), begun: begun.into() };
+        (Arc::new(gate), begins)
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn check(self: &Arc<Self>) -> Arc<Check> {
+        let gate = Arc::clone(self);
+        Arc::new(move |candidate, _| {
+            gate.begun.lock().unwrap().send(()).unwrap();
+            let open = gate.open.lock().unwrap();
+            drop(gate.opened.wait_while(open, |open| !*open).unwrap());
+            plain_check(candidate)
+        })
+    }
+}
+
+/// "right" matches, "panic" panics, "memory" has none, "broken" is no hash; all else differs.
+fn plain_check(candidate: &Candidate) -> Result<bool, CheckError> {
+    match &*candidate.encoded {
+        "panic" => panic!("a hash that panics"),
+        "memory" => Err(OutOfMemory.into()),
+        "broken" => Err(VerifierError::UnknownForm.into()),
+        other => Ok(other == "right"),
+    }
+}
+
+fn ungated(settings: &Legacy) -> (Arc<Lane>, Arc<Counter>) {
+    let counter = Arc::new(Counter::default());
+    let check: Arc<Check> = Arc::new(|candidate, _| plain_check(candidate));
+    let lane = Lane::start_with(settings, Arc::clone(&counter) as Arc<_>, check).unwrap();
+    (lane, counter)
+}
+
+struct Gated {
+    lane: Arc<Lane>,
+    counter: Arc<Counter>,
+    gate: Arc<Gate>,
+    begins: Receiver<()>,
+}
+
+fn gated(settings: &Legacy) -> Gated {
+    let (gate, begins) = Gate::new();
+    let counter = Arc::new(Counter::default());
+    let observer = Arc::clone(&counter) as Arc<_>;
+    let lane = Lane::start_with(settings, observer, gate.check()).unwrap();
+    Gated { lane, counter, gate, begins }
+}
+
+impl Gated {
+    /// Has a request in the background, up to its waiting.
+    async fn begin(&self, request: VerifyRequest) -> tokio::task::JoinHandle<LaneVerdict> {
+        let lane = Arc::clone(&self.lane);
+        let task = tokio::spawn(async move { lane.verify(request).await });
+        yield_now().await;
+        task
+    }
+
+    /// Waits until a thread has begun to hash.
+    fn await_hash(&self) {
+        self.begins.recv_timeout(PATIENCE).unwrap();
+    }
+}
+
+#[test]
+fn a_real_password_hash_is_verified_on_the_lane() {
+    let lane = Lane::start(&settings(), Arc::new(())).unwrap();
+    runtime().block_on(async {
+        let right = request_for(1, vec![candidate(7, 3, ENCODED)]);
+        assert_eq!(lane.verify(right).await, MATCHED);
+        let wrong = ENCODED.replace("salt", "pepper");
+        let wrong = request_for(2, vec![candidate(7, 3, &wrong)]);
+        assert_eq!(lane.verify(wrong).await, LaneVerdict::Mismatch);
+    });
+}
+
+#[test]
+fn requests_for_one_secret_share_one_hash() {
+    let gated = gated(&settings());
+    runtime().block_on(async {
+        let mut tasks = vec![gated.begin(request(1)).await];
+        gated.await_hash();
+        for _ in 0..50 {
+            tasks.push(gated.begin(request(1)).await);
+        }
+        gated.gate.open();
+        for task in tasks {
+            assert_eq!(task.await.unwrap(), MATCHED);
+        }
+    });
+    assert_eq!(gated.counter.hashes(), 1);
+}
+
+#[test]
+fn callers_on_several_runtimes_share_one_hash() {
+    let (lane, counter) = ungated(&settings());
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    assert_eq!(runtime().block_on(lane.verify(request(1))), MATCHED);
+                }
+            });
+        }
+    });
+    assert_eq!(counter.hashes(), 1);
+}
+
+#[test]
+fn a_success_is_remembered_with_the_candidates_version() {
+    let (lane, counter) = ungated(&settings());
+    assert_eq!(lane.remembered(&Digest([1; 32])), None);
+    runtime().block_on(async {
+        assert_eq!(lane.verify(request(1)).await, MATCHED);
+        let remembered = Remembered { token_id: 7, version: 3 };
+        assert_eq!(lane.remembered(&Digest([1; 32])), Some(remembered));
+        assert_eq!(lane.verify(request(1)).await, MATCHED);
+        assert_eq!(counter.hashes(), 1);
+        // The token has changed since: the memory is of no use.
+        let changed = request_for(1, vec![candidate(7, 4, "other")]);
+        assert_eq!(lane.verify(changed).await, LaneVerdict::Mismatch);
+        assert_eq!(counter.hashes(), 2);
+    });
+}
+
+#[test]
+fn a_mismatch_is_not_remembered() {
+    let (lane, counter) = ungated(&settings());
+    runtime().block_on(async {
+        for hashes in 1..=2 {
+            let wrong = request_for(1, vec![candidate(7, 3, "other")]);
+            assert_eq!(lane.verify(wrong).await, LaneVerdict::Mismatch);
+            assert_eq!(counter.hashes(), hashes);
+        }
+    });
+    assert_eq!(lane.remembered(&Digest([1; 32])), None);
+}
+
+#[test]
+fn a_request_for_a_newer_version_does_not_take_the_older_ones_answer() {
+    let gated = gated(&settings());
+    runtime().block_on(async {
+        let older = gated.begin(request(1)).await;
+        gated.await_hash();
+        let newer = gated.begin(request_for(1, vec![candidate(7, 4, "other")])).await;
+        gated.gate.open();
+        assert_eq!(older.await.unwrap(), MATCHED);
+        assert_eq!(newer.await.unwrap(), LaneVerdict::Mismatch);
+    });
+    assert_eq!(gated.counter.hashes(), 2);
+}
+
+#[test]
+fn candidates_are_tried_in_order_up_to_the_limit() {
+    let (lane, counter) = ungated(&settings());
+    runtime().block_on(async {
+        let list = |right: usize| {
+            let encoded = |at| if at == right { "right" } else { "other" };
+            (0..6).map(|at| candidate(at as u64, 1, encoded(at))).collect::<Vec<_>>()
+        };
+        let third = lane.verify(request_for(1, list(2))).await;
+        assert_eq!(third, LaneVerdict::Matched { token_id: 2, version: 1 });
+        assert_eq!(counter.hashes(), 3);
+        assert_eq!(lane.verify(request_for(2, list(4))).await, LaneVerdict::Mismatch);
+        assert_eq!(counter.hashes(), 7);
+        assert_eq!(lane.verify(request_for(3, Vec::new())).await, LaneVerdict::Mismatch);
+    });
+}
+
+#[test]
+fn what_the_queue_cannot_hold_is_turned_away_at_once() {
+    let gated = gated(&Legacy { queue_limit: 1, ..settings() });
+    runtime().block_on(async {
+        let running = gated.begin(request(1)).await;
+        gated.await_hash();
+        let waiting = gated.begin(request(2)).await;
+        assert_eq!(gated.lane.stats().queue_depth(), 1);
+        let LaneVerdict::Full { retry_after } = gated.lane.verify(request(3)).await else {
+            panic!("the queue took more than its limit");
+        };
+        assert!(retry_after >= Duration::from_secs(1));
+        assert_eq!(gated.lane.stats().shed_total(), 1);
+        gated.gate.open();
+        assert_eq!(running.await.unwrap(), MATCHED);
+        assert_eq!(waiting.await.unwrap(), MATCHED);
+        assert_eq!(gated.lane.verify(request(3)).await, MATCHED);
+    });
+    assert_eq!(gated.counter.shed.load(Ordering::SeqCst), 1);
+    assert_eq!(gated.lane.stats().queue_depth(), 0);
+}
+
+#[test]
+fn past_the_deadline_the_answer_is_timeout_and_the_success_is_still_remembered() {
+    let gated = gated(&Legacy { deadline: Duration::from_millis(20), ..settings() });
+    runtime().block_on(async {
+        // Until a thread has taken it up in time: what nobody waits for is not begun.
+        while gated.begins.try_recv().is_err() {
+            assert_eq!(gated.lane.verify(request(1)).await, LaneVerdict::Timeout);
+        }
+        assert_eq!(gated.lane.remembered(&Digest([1; 32])), None);
+    });
+    gated.gate.open();
+    while gated.lane.remembered(&Digest([1; 32])).is_none() {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_caller_who_goes_away_leaves_the_answer_to_the_others() {
+    let gated = gated(&settings());
+    runtime().block_on(async {
+        let first = gated.begin(request(1)).await;
+        gated.await_hash();
+        let second = gated.begin(request(1)).await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        gated.gate.open();
+        assert_eq!(second.await.unwrap(), MATCHED);
+    });
+    assert_eq!(gated.counter.hashes(), 1);
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_begun() {
+    let gated = gated(&settings());
+    runtime().block_on(async {
+        let running = gated.begin(request(1)).await;
+        gated.await_hash();
+        let leaves = gated.begin(request(2)).await;
+        leaves.abort();
+        assert!(leaves.await.unwrap_err().is_cancelled());
+        let stays = gated.begin(request(3)).await;
+        gated.gate.open();
+        assert_eq!(running.await.unwrap(), MATCHED);
+        assert_eq!(stays.await.unwrap(), MATCHED);
+        assert_eq!(gated.counter.hashes(), 2);
+        assert_eq!(gated.lane.verify(request(2)).await, MATCHED);
+    });
+}
+
+#[test]
+fn a_panic_in_a_hash_is_no_match_and_costs_no_thread() {
+    let (lane, _) = ungated(&settings());
+    runtime().block_on(async {
+        for _ in 0..3 {
+            let panics = request_for(1, vec![candidate(7, 3, "panic")]);
+            assert_eq!(lane.verify(panics).await, LaneVerdict::Timeout);
+        }
+        assert_eq!(lane.remembered(&Digest([1; 32])), None);
+        assert_eq!(lane.verify(request(1)).await, MATCHED);
+    });
+}
+
+#[test]
+fn a_hash_without_memory_is_unavailable_and_one_that_cannot_be_read_matches_nothing() {
+    let (lane, _) = ungated(&settings());
+    runtime().block_on(async {
+        let memory = candidate(1, 1, "memory");
+        let broken = candidate(2, 1, "broken");
+        let either = request_for(1, vec![memory.clone(), candidate(7, 3, "right")]);
+        assert_eq!(lane.verify(either).await, MATCHED);
+        let unavailable = request_for(2, vec![memory, candidate(7, 3, "other")]);
+        assert_eq!(lane.verify(unavailable).await, LaneVerdict::Timeout);
+        let unreadable = request_for(3, vec![broken]);
+        assert_eq!(lane.verify(unreadable).await, LaneVerdict::Mismatch);
+    });
+}
+
+#[test]
+fn the_threads_end_with_the_lane() {
+    struct Farewell(Mutex<Sender<()>>);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let _ = self.0.lock().unwrap().send(());
+        }
+    }
+    let (sender, ended) = channel();
+    let farewell = Farewell(sender.into());
+    let check: Arc<Check> = Arc::new(move |candidate, _| {
+        let _kept = &farewell;
+        plain_check(candidate)
+    });
+    let settings = Legacy { threads: 3, ..settings() };
+    let lane = Lane::start_with(&settings, Arc::new(()), check).unwrap();
+    assert_eq!(runtime().block_on(lane.verify(request(1))), MATCHED);
+    drop(lane);
+    ended.recv_timeout(PATIENCE).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_threads_are_named_and_have_the_lowest_priority() {
+    let (sender, seen) = channel();
+    let sender = Mutex::new(sender);
+    let check: Arc<Check> = Arc::new(move |candidate, _| {
+        let own = rustix::process::getpriority_process(Some(rustix::thread::gettid()));
+        let name = thread::current().name().map(str::to_owned);
+        sender.lock().unwrap().send((name, own.unwrap())).unwrap();
+        plain_check(candidate)
+    });
+    let lane = Lane::start_with(&settings(), Arc::new(()), check).unwrap();
+    assert_eq!(runtime().block_on(lane.verify(request(1))), MATCHED);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), (Some("legacy-0".to_owned()), 19));
+    let here = rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+    assert_ne!(here, 19);
+}

@@ -1,0 +1,136 @@
+//! Which secrets the lane has verified lately, by their keyed digest.
+//!
+//! Only successes are kept: an attacker can make endless mismatches, but no success. The memory
+//! holds no secret, and what it says is void once the token has changed.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+
+use crate::core::digest::Digest;
+use crate::core::record::TokenId;
+
+/// A verification that succeeded lately.
+///
+/// It is about the token as it was at `version`. A caller compares that with the version in its
+/// index: where they differ, the token has changed since (its hash perhaps with it), and the
+/// secret counts as not remembered. So nothing has to be forgotten when a token changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The token whose hash the secret matched.
+    pub token_id: TokenId,
+    /// Version of the token at the time.
+    pub version: u64,
+}
+
+/// Successes, each for the same time, and no more than a limit: the oldest goes first.
+pub(super) struct Memory {
+    ttl: Duration,
+    limit: usize,
+    entries: DashMap<[u8; 32], Entry, RandomState>,
+    // Oldest first; as long as `entries` or longer, since a digest can be in it twice. Only the
+    // lane's own threads take this lock.
+    order: Mutex<VecDeque<([u8; 32], Instant)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    remembered: Remembered,
+    at: Instant,
+}
+
+impl Memory {
+    pub(super) fn new(ttl: Duration, limit: usize) -> Self {
+        let entries = DashMap::with_hasher(RandomState::default());
+        Self { ttl, limit, entries, order: Mutex::default() }
+    }
+
+    /// What is known of a digest at `now`.
+    pub(super) fn recall(&self, digest: &Digest, now: Instant) -> Option<Remembered> {
+        let entry = *self.entries.get(&digest.0)?;
+        self.is_fresh(entry.at, now).then_some(entry.remembered)
+    }
+
+    /// Keeps a success from `now` on.
+    pub(super) fn remember(&self, digest: &Digest, remembered: Remembered, now: Instant) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.entries.insert(digest.0, Entry { remembered, at: now });
+        order.push_back((digest.0, now));
+        while let Some(&(oldest, at)) = order.front()
+            && (order.len() > self.limit || !self.is_fresh(at, now))
+        {
+            order.pop_front();
+            self.entries.remove_if(&oldest, |_, entry| entry.at == at);
+        }
+    }
+
+    fn is_fresh(&self, at: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(at) < self.ttl
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(900);
+
+    fn digest(number: u8) -> Digest {
+        Digest([number; 32])
+    }
+
+    fn token(token_id: TokenId) -> Remembered {
+        Remembered { token_id, version: 1 }
+    }
+
+    #[test]
+    fn a_success_is_remembered_until_its_time_is_over() {
+        let (memory, start) = (Memory::new(TTL, 10), Instant::now());
+        memory.remember(&digest(1), token(7), start);
+        let last = start + TTL - Duration::from_nanos(1);
+        assert_eq!(memory.recall(&digest(1), last), Some(token(7)));
+        assert_eq!(memory.recall(&digest(1), start + TTL), None);
+        assert_eq!(memory.recall(&digest(2), start), None);
+    }
+
+    #[test]
+    fn the_oldest_makes_room_for_the_newest() {
+        let (memory, start) = (Memory::new(TTL, 2), Instant::now());
+        for number in 1..=3 {
+            memory.remember(&digest(number), token(u64::from(number)), start);
+        }
+        assert_eq!(memory.recall(&digest(1), start), None);
+        assert_eq!(memory.recall(&digest(2), start), Some(token(2)));
+        assert_eq!(memory.recall(&digest(3), start), Some(token(3)));
+        assert_eq!(memory.entries.len(), 2);
+    }
+
+    #[test]
+    fn what_is_verified_again_outlives_its_first_entry() {
+        let (memory, start) = (Memory::new(TTL, 2), Instant::now());
+        let later = start + Duration::from_secs(1);
+        memory.remember(&digest(1), token(1), start);
+        memory.remember(&digest(1), token(2), later);
+        memory.remember(&digest(3), token(3), later);
+        assert_eq!(memory.recall(&digest(1), later), Some(token(2)));
+    }
+
+    #[test]
+    fn expired_entries_are_cleared_away() {
+        let (memory, start) = (Memory::new(TTL, 10), Instant::now());
+        memory.remember(&digest(1), token(1), start);
+        memory.remember(&digest(2), token(2), start + TTL);
+        assert_eq!(memory.entries.len(), 1);
+    }
+
+    #[test]
+    fn without_time_nothing_is_remembered() {
+        let (memory, start) = (Memory::new(Duration::ZERO, 10), Instant::now());
+        memory.remember(&digest(1), token(1), start);
+        assert_eq!(memory.recall(&digest(1), start), None);
+        assert_eq!(memory.entries.len(), 0);
+    }
+}
