@@ -12,7 +12,7 @@ use crate::config::{self, Config, Diagnostic};
 use crate::feed::{FeedError, FollowerHandle, Shared};
 use crate::legacy::Lane;
 use crate::observe::metrics::Metrics;
-use crate::store::{Rules, SqliteStore};
+use crate::store::SqliteStore;
 
 /// Why a configuration was not put in force. The one before goes on.
 #[derive(Debug, thiserror::Error)]
@@ -75,21 +75,12 @@ impl Reloader {
         };
         let next = Arc::new(next);
         self.follower.reconfigure(next.clone())?;
-        self.store.replace_rules(rules(&next));
+        self.store.replace_rules(next.store_rules());
         self.connections.set(next.limits.connections);
         if let Some(lane) = lane {
             self.lane.store(lane);
         }
         Ok(Reloaded { needs_restart })
-    }
-}
-
-/// Rules of the store that follow from the configuration.
-pub(crate) fn rules(config: &Config) -> Rules {
-    Rules {
-        permission_sets: config.permission_sets.clone(),
-        cutoff_end: config.legacy.cutoff_end,
-        candidates_limit: config.legacy.candidates_limit,
     }
 }
 

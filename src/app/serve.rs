@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::lane;
-use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader, rules};
+use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader};
 use crate::config::{Config, StoreUrl};
 use crate::core::explain::Explanation;
 use crate::edge::{BindError, Listener, Pool, WorkerSettings, accept};
@@ -70,7 +70,7 @@ impl Gate {
             config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
         let StoreUrl::Sqlite(path) = &config.store;
-        let store = Arc::new(SqliteStore::open(path, rules(&config))?);
+        let store = Arc::new(SqliteStore::open(path, config.store_rules())?);
         let metrics = Metrics::new();
         let slow = Arc::new(ArcSwapOption::from(lane::start(&config.legacy, &metrics)?));
         let workers = workers(config.gate.workers);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::session::{Session, rules, store_path};
+use super::session::{Session, store_path};
 use crate::config::{self, Config, Diagnostic, Severity};
 use crate::store::{SqliteStore, Store};
 
@@ -50,7 +50,8 @@ fn store_diagnostic(config: &Config) -> Option<Diagnostic> {
             "make one with `portcullis init DIR`, or correct `[store] url`",
         ));
     }
-    let opened = SqliteStore::open(path, rules(config)).and_then(|store| store.data_version());
+    let opened =
+        SqliteStore::open(path, config.store_rules()).and_then(|store| store.data_version());
     let error = opened.err()?;
     Some(about(Severity::Error, error.to_string(), "correct `[store] url`, or restore a backup"))
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
-use super::session::{Session, rules, store_path};
+use super::session::{Session, store_path};
 use super::token::{make_secret, print_issued};
 use crate::config::{self, Config, samples};
 use crate::core::record::{AccountId, AccountState, Grant, Plan, TokenState};
@@ -82,29 +82,42 @@ fn fill(
     made: &mut Made,
     session: &mut Session<'_>,
 ) -> Result<(Secret, TokenView), Failure> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| Failure::file(directory, "made", &error))?;
     let config_file = directory.join(CONFIG);
-    write_new(&config_file, 0o644, samples::PORTCULLIS, made)?;
-    write_new(&directory.join(ROUTES), 0o644, samples::ROUTES, made)?;
-    write_new(&directory.join(PERMISSION_SETS), 0o644, samples::PERMISSION_SETS, made)?;
-    write_new(&directory.join(KEYS), 0o600, &new_key()?, made)?;
+    write_files(directory, samples::PORTCULLIS, made)?;
     // Without the environment: what is made here must fit together by itself.
     let config = config::load(&config_file, std::iter::empty()).map_err(|errors| {
         session.say_raw(&config::render(&errors));
         Failure { exit: Exit::Invalid, message: Some("the samples are invalid".to_owned()) }
     })?;
     let path = store_path(&config);
-    let store = SqliteStore::create(path, rules(&config))?;
+    let store = SqliteStore::create(path, config.store_rules())?;
     made.0.extend(["", "-wal", "-shm"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)
     }));
     bootstrap(&store, &config, session)
+}
+
+/// Writes a configuration of its own text, with the sample routes and permission sets and a new
+/// key, into a folder.
+pub(super) fn write_configuration(directory: &Path, text: &str) -> Result<(), Failure> {
+    let mut made = Made::default();
+    write_files(directory, text, &mut made)?;
+    made.keep();
+    Ok(())
+}
+
+fn write_files(directory: &Path, text: &str, made: &mut Made) -> Result<(), Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| Failure::file(directory, "made", &error))?;
+    write_new(&directory.join(CONFIG), 0o644, text, made)?;
+    write_new(&directory.join(ROUTES), 0o644, samples::ROUTES, made)?;
+    write_new(&directory.join(PERMISSION_SETS), 0o644, samples::PERMISSION_SETS, made)?;
+    write_new(&directory.join(KEYS), 0o600, &new_key()?, made)
 }
 
 fn write_new(path: &Path, mode: u32, text: &str, made: &mut Made) -> Result<(), Failure> {

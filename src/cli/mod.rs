@@ -6,7 +6,9 @@
 mod account;
 mod check;
 mod completions;
+mod demo;
 mod exit;
+mod explain;
 mod export;
 mod grant;
 mod id_index;
@@ -15,6 +17,7 @@ mod init;
 mod ip_rule;
 mod man;
 mod project;
+mod serve;
 mod session;
 mod shape;
 mod standing;
@@ -72,10 +75,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it: a gate before a sample API, with tokens to use, leaving nothing behind
+    Demo(demo::Demo),
     /// Make a configuration, keys, a store and a first token in a folder
     Init(init::Init),
     /// Check the configuration and everything that it names, starting nothing
     Check,
+    /// Run the gate, until SIGTERM or Ctrl-C
+    Serve,
+    /// Say what would come of a request, step by step, and what would change it
+    Explain(explain::Explain),
     /// Accounts: create, list, show, set-plan, close, open
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -149,7 +158,10 @@ pub fn run_with(
 fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         Command::Init(init) => init::run(&init, session),
+        Command::Demo(demo) => demo::run(&demo, session),
         Command::Check => check::run(session),
+        Command::Serve => serve::run(session),
+        Command::Explain(explain) => explain::run(explain, session),
         Command::Account(command) => account::run(command, session),
         Command::Project(command) => project::run(command, session),
         Command::User(command) => user::run(command, session),

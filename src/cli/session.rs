@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use crate::config::{self, Config, StoreUrl};
 use crate::core::record::Timestamp;
-use crate::store::{Rules, SqliteStore};
+use crate::store::SqliteStore;
 
 /// Everything outside that a command may touch, so that tests can stand in for it.
 pub struct Surroundings<'io> {
@@ -62,7 +62,7 @@ impl Session<'_> {
     /// Loads the configuration and opens the store.
     pub(super) fn open(&mut self) -> Result<Opened, Failure> {
         let config = self.load_config()?;
-        let store = SqliteStore::open(store_path(&config), rules(&config))?;
+        let store = SqliteStore::open(store_path(&config), config.store_rules())?;
         Ok(Opened { config, store })
     }
 
@@ -106,13 +106,4 @@ impl Session<'_> {
 pub(super) fn store_path(config: &Config) -> &Path {
     let StoreUrl::Sqlite(path) = &config.store;
     path
-}
-
-/// The rules of the domain that this configuration gives.
-pub(super) fn rules(config: &Config) -> Rules {
-    Rules {
-        permission_sets: config.permission_sets.clone(),
-        cutoff_end: config.legacy.cutoff_end,
-        candidates_limit: config.legacy.candidates_limit,
-    }
 }

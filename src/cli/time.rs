@@ -62,7 +62,9 @@ fn civil(time: Timestamp) -> Option<DateTime> {
 /// What the zone at the end adds to UTC.
 fn offset_seconds(text: &str) -> Result<i64, TimeError> {
     let Some(at) = text.rfind(['+', '-']) else { return Ok(0) };
-    let number = |range| text.get(range).and_then(|digits| digits.parse::<i64>().ok());
+    let number = |range: std::ops::Range<usize>| {
+        text.get(range).and_then(|digits| digits.parse::<i64>().ok())
+    };
     match (number(at + 1..at + 3), number(at + 4..at + 6)) {
         (Some(hours @ 0..24), Some(minutes @ 0..60)) => {
             let seconds = hours * 3_600 + minutes * 60;

@@ -40,9 +40,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::core::digest::DigestKeys;
+use crate::core::index::Policy;
 use crate::core::permissions::PermissionSets;
 use crate::core::record::Timestamp;
 use crate::core::routes::Routes;
+use crate::store::Rules;
 
 /// Everything that `serve` and the commands need, resolved and compiled.
 #[derive(Clone, Debug)]
@@ -73,6 +75,28 @@ pub struct Config {
     pub admin: Option<Listen>,
     /// What is allowed but ill-advised.
     pub warnings: Vec<Diagnostic>,
+}
+
+impl Config {
+    /// What decisions need of it.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            routes: self.routes.clone(),
+            permission_sets: self.permission_sets.clone(),
+            keys: self.keys.clone(),
+            allow_in_path: self.gate.allow_in_path,
+            candidates_limit: if self.legacy.enabled { self.legacy.candidates_limit } else { 0 },
+        }
+    }
+
+    /// What the store enforces of it.
+    pub fn store_rules(&self) -> Rules {
+        Rules {
+            permission_sets: self.permission_sets.clone(),
+            cutoff_end: self.legacy.cutoff_end,
+            candidates_limit: self.legacy.candidates_limit,
+        }
+    }
 }
 
 /// Where to listen.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::{FeedError, Frame, Next, Source};
 use crate::config::Config;
-use crate::core::index::{Index, IndexBuilder, IndexError, Policy};
+use crate::core::index::{Index, IndexBuilder, IndexError};
 use crate::core::record::Record;
 use crate::observe::metrics::Metrics;
 use crate::store::Cursor;
@@ -250,7 +250,7 @@ impl Follower {
     /// Builds the index anew from a snapshot, under this configuration.
     fn rebase(&mut self, config: Arc<Config>) -> Result<(), FeedError> {
         let started = Instant::now();
-        let mut builder = IndexBuilder::new(Arc::new(policy(&config)));
+        let mut builder = IndexBuilder::new(Arc::new(config.policy()));
         let cursor = self.source.snapshot(&mut |record| Ok(builder.add(record)?))?;
         let index = builder.finish(cursor.position());
         tracing::info!(tokens = index.base_tokens(), took = ?started.elapsed(), "index built");
@@ -262,7 +262,7 @@ impl Follower {
 
     fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), FeedError> {
         let live = self.shared.live.load_full();
-        let policy = policy(&config);
+        let policy = config.policy();
         match &live.index {
             Some(index) if index.policy().reads_alike(&policy) && self.folding.is_none() => {
                 self.publish(config, index.with_policy(Arc::new(policy)));
@@ -335,14 +335,4 @@ fn start_fold(index: Index) -> Option<Folding> {
     };
     std::thread::Builder::new().name("fold".to_owned()).spawn(fold).ok()?;
     Some(Folding { folded, since: Vec::new() })
-}
-
-fn policy(config: &Config) -> Policy {
-    Policy {
-        routes: config.routes.clone(),
-        permission_sets: config.permission_sets.clone(),
-        keys: config.keys.clone(),
-        allow_in_path: config.gate.allow_in_path,
-        candidates_limit: if config.legacy.enabled { config.legacy.candidates_limit } else { 0 },
-    }
 }

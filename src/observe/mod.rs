@@ -1,4 +1,5 @@
 //! What operators see: metrics and health.
 
 pub(crate) mod admin;
+pub mod log;
 pub mod metrics;

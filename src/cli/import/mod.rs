@@ -23,7 +23,7 @@ use self::line::Reader;
 use self::lines::{LINE_LIMIT, Read, read_line};
 use self::rejects::Rejects;
 use super::exit::{Exit, Failure};
-use super::session::{Opened, Session, rules, store_path};
+use super::session::{Opened, Session, store_path};
 use super::values;
 use crate::config::Config;
 use crate::core::record::Plan;
@@ -153,7 +153,7 @@ impl Scratch {
             .map_err(|error| Failure::file(beside, "written", &error))?;
         let copy = folder.path().join("store.db");
         store.copy_to(&copy)?;
-        Ok(Self { store: SqliteStore::open(&copy, rules(config))?, _folder: folder })
+        Ok(Self { store: SqliteStore::open(&copy, config.store_rules())?, _folder: folder })
     }
 }
 

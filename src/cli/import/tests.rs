@@ -57,16 +57,30 @@ fn bad_lines() -> Vec<(String, &'static str)> {
         (token_line(&format!(r#"{plain},"state":"gone""#)), "active, revoked"),
         (token_line(&format!(r#"{plain},"allow_ips":["10.0.0.300"]"#)), "CIDR"),
         (token_line(&plain).replace("job_admin", "job_admn"), "did you mean `job_admin`"),
-        (token_line(&plain).replace("\"job_admin\"", "\"job_admin\",\"project_id\":99"), "no project 99"),
+        (
+            token_line(&plain).replace("\"job_admin\"", "\"job_admin\",\"project_id\":99"),
+            "no project 99",
+        ),
         (token_line(&plain).replace(r#""account_id":1"#, r#""account_id":-1"#), "whole number"),
         (token_line(&plain).replace(r#""account_id":1"#, r#""account_id":77"#), "account 77"),
         (token_line(&format!(r#"{plain},"user_id":99"#)), "no user 99"),
         (line(r#"{"type":"account","id":3,"name":"x","plan":"gold"}"#), "`plan` must be one of"),
         (line(r#"{"type":"project","account_id":1,"id":3}"#), "`name` is missing"),
-        (line(r#"{"type":"user","account_id":1,"id":3,"name":"x","licence":"it","admin":1}"#), "true or false"),
-        (line(r#"{"type":"ip_rule","account_id":1,"action":"allow","cidr":"::ffff:0:0/90"}"#), "at least 96"),
+        (
+            line(r#"{"type":"user","account_id":1,"id":3,"name":"x","licence":"it","admin":1}"#),
+            "true or false",
+        ),
+        (
+            line(r#"{"type":"ip_rule","account_id":1,"action":"allow","cidr":"::ffff:0:0/90"}"#),
+            "at least 96",
+        ),
         (line(r#"{"type":"ip_rules","account_id":1}"#), "`enabled`"),
-        (line(r#"{"type":"id","account_id":1,"index":"job_id","id":1,"project_id":10,"environment_category":"all"}"#), "`all` is for grants"),
+        (
+            line(
+                r#"{"type":"id","account_id":1,"index":"job_id","id":1,"project_id":10,"environment_category":"all"}"#,
+            ),
+            "`all` is for grants",
+        ),
         (format!(r#"{{"name":"{}","token":"{MARKED}"}}"#, "x".repeat(70_000)), "longer than"),
     ]
 }
@@ -182,7 +196,8 @@ fn a_large_import_goes_in_batches_and_keeps_its_numbers() {
     let harness = Harness::with_account();
     let mut text = String::new();
     for number in 0..4_500 {
-        let secret = if number == 4_000 { "short".to_owned() } else { format!("foreign-{number:08}") };
+        let secret =
+            if number == 4_000 { "short".to_owned() } else { format!("foreign-{number:08}") };
         text.push_str(&token_line(&format!(r#""token":"{secret}""#)));
         text.push('\n');
     }
@@ -214,7 +229,8 @@ fn furnished() -> Harness {
     harness.ok("account create --id 2 --name Two --plan enterprise");
     harness.ok("account close 2");
     let create = "token create --account 1 --name t --grant";
-    harness.ok(&format!("{create} job_admin:10 developer@staging+development --allow-ip 10.0.0.0/8"));
+    harness
+        .ok(&format!("{create} job_admin:10 developer@staging+development --allow-ip 10.0.0.0/8"));
     harness.ok(&format!("{create} developer --user 7 --not-before 2026-02-01"));
     harness.ok(&format!("{create} job_admin:11 --expires 1d"));
     let rotated = harness.json(&format!("{create} job_admin:10"))["id"].clone();
@@ -237,7 +253,10 @@ fn legacy_lines() -> String {
     [
         old(r#""introspect":true,"selector":"dbtc_abc""#),
         old(&format!(r#""hash":"{}""#, bcrypt::hash("legacy-secret", 4).unwrap())),
-        token_line(&format!(r#""sha256":"{}","expires_at":"9999-12-31T23:59:59Z""#, "ab".repeat(32))),
+        token_line(&format!(
+            r#""sha256":"{}","expires_at":"9999-12-31T23:59:59Z""#,
+            "ab".repeat(32)
+        )),
         token_line(&format!(r#""digest":"retired:{}","state":"revoked""#, "cd".repeat(32))),
     ]
     .join("\n")
@@ -265,7 +284,10 @@ fn an_export_is_read_back_into_an_empty_store_and_exported_as_it_was() {
     other.ok("import export.jsonl");
     let again = other.ok("export").stdout;
     let own = |line: &&str| !line.contains(r#""name":"bootstrap""#);
-    assert_eq!(again.lines().filter(own).collect::<Vec<_>>(), export.lines().filter(own).collect::<Vec<_>>());
+    assert_eq!(
+        again.lines().filter(own).collect::<Vec<_>>(),
+        export.lines().filter(own).collect::<Vec<_>>()
+    );
     assert_eq!(operators, 1);
     assert_eq!(other.json("import export.jsonl --json")["added"], 0);
 }
