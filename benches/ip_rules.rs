@@ -20,10 +20,11 @@ struct Shape {
     miss: fn(&mut Draw) -> IpAddr,
 }
 
-const SHAPES: [Shape; 4] = [
+const SHAPES: [Shape; 5] = [
     Shape { name: "v4", rule: v4_spread, miss: v4_miss },
     Shape { name: "v4_one_slash_8", rule: v4_clustered, miss: v4_miss },
     Shape { name: "v6", rule: v6_networks, miss: v6_miss },
+    Shape { name: "v6_one_slash_32", rule: v6_clustered, miss: v6_miss },
     Shape { name: "v6_hosts", rule: v6_hosts, miss: v6_miss },
 ];
 
@@ -87,6 +88,14 @@ fn v4_miss(draw: &mut Draw) -> IpAddr {
 fn v6_networks(draw: &mut Draw) -> IpNet {
     let address = 0x20 << 120 | u128::from(draw.bits()) << 56;
     Ipv6Net::new_assert(Ipv6Addr::from_bits(address), 32 + draw.below(33) as u8).trunc().into()
+}
+
+/// /48 to /64 of one /32, but for a few of elsewhere.
+fn v6_clustered(draw: &mut Draw) -> IpNet {
+    let far = draw.below(100) == 0;
+    let cluster = if far { 0x20 << 120 | u128::from(draw.bits()) << 56 } else { 0x2001_0db8 << 96 };
+    let address = cluster | u128::from(draw.bits() as u32) << 64;
+    Ipv6Net::new_assert(Ipv6Addr::from_bits(address), 48 + draw.below(17) as u8).trunc().into()
 }
 
 /// Hosts of one /64.

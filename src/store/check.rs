@@ -58,11 +58,16 @@ pub(super) fn environment_category(category: Option<Category>) -> Result<(), Sto
     Ok(())
 }
 
-/// Checks what concerns only the token itself and its grants' sets.
-pub(super) fn token(token: &NewToken, rules: &Rules) -> Result<(), StoreError> {
+/// Checks what concerns only the token itself and its grants' sets. Where a token need not be
+/// `whole`, sets may be gone from the configuration: grants of them cover nothing.
+pub(super) fn token(token: &NewToken, whole: bool, rules: &Rules) -> Result<(), StoreError> {
     name("a token", &token.name)?;
     verifier(&token.verifier, token.created_at, rules)?;
-    token.grants.iter().try_for_each(|grant| scope(grant, &rules.permission_sets))
+    let gone = |grant: &Grant| rules.permission_sets.find(&grant.permission_set).is_none();
+    token.grants.iter().try_for_each(|grant| match whole || !gone(grant) {
+        true => scope(grant, &rules.permission_sets),
+        false => name("a permission set", &grant.permission_set),
+    })
 }
 
 /// Checks that there is a moment at which the token is valid. Not for an import: a token that was

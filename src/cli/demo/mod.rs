@@ -104,12 +104,12 @@ fn introduction(sample: &Sample, address: &str, admin: &str, folder: &Path) -> S
     for (what, line) in steps {
         text.push_str(&format!("# {what}\n{line}\n\n"));
     }
-    let file = folder.join("portcullis.toml");
-    let file = file.display();
+    let program = std::env::current_exe().unwrap_or_else(|_| "portcullis".into());
+    let program = format!("{} -c {}", program.display(), folder.join("portcullis.toml").display());
     text.push_str(&format!(
-        "# Why was it denied?\nportcullis -c {file} explain --token-id 2 --method GET --path /api/v2/accounts/2/projects/ --ip 127.0.0.1\n\n\
+        "# Why was it denied?\n{program} explain --token-id 2 --method GET --path /api/v2/accounts/2/projects/ --ip 127.0.0.1\n\n\
          # What was decided:\ncurl -s http://{admin}/metrics | grep portcullis_decisions_total\n\n\
-         # Revoke the first token and try it again; the gate follows within 250 ms:\nportcullis -c {file} token revoke 1\n\n\
+         # Revoke the first token and try it again; the gate follows within 250 ms:\n{program} token revoke 1\n\n\
          Ctrl-C stops, and leaves nothing behind.\n"
     ));
     text

@@ -19,14 +19,9 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Refuses a key that is there twice.
-    pub(super) fn new(Entries(entries): Entries) -> Result<Self, Reason> {
-        for (position, (key, _)) in entries.iter().enumerate() {
-            if entries[..position].iter().any(|(earlier, _)| earlier == key) {
-                return Err(format!("`{}` is there twice", shown(key)));
-            }
-        }
-        Ok(Self { entries, known: Vec::with_capacity(16) })
+    /// Everything is still to be taken.
+    pub(super) fn new(Entries(entries): Entries) -> Self {
+        Self { entries, known: Vec::with_capacity(16) }
     }
 
     /// Takes a value; `null` is as good as absent.
@@ -137,7 +132,7 @@ fn missing(key: &str) -> Reason {
 }
 
 /// A key that was given, unless it could be a secret in the wrong place.
-fn shown(key: &str) -> &str {
+pub(super) fn shown(key: &str) -> &str {
     if key.len() < *FOREIGN_LEN.start() && !key.chars().any(char::is_control) {
         key
     } else {

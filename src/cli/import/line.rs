@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::fields::{Fields, Reason, expected, one_of};
 use super::redact::Entries;
+use super::strict;
 use crate::cli::token::digest_of;
 use crate::core::digest::{Digest, DigestKeys};
 use crate::core::ip::parse_cidr;
@@ -52,15 +53,8 @@ type Parse = fn(&mut Fields, &Reader<'_>) -> Result<Line, Reason>;
 impl Reader<'_> {
     /// Reads one line. The reason for a refusal holds no value of the line.
     pub(super) fn read(&self, line: &str) -> Result<Line, Reason> {
-        // What serde says of an object's text is about its form; a value is never in it.
-        let entries: Entries = serde_json::from_str(line).map_err(|error| {
-            if error.is_data() {
-                "a line is one JSON object".to_owned()
-            } else {
-                format!("not JSON: {error}")
-            }
-        })?;
-        let mut fields = Fields::new(entries)?;
+        let entries = strict::parse(line)?;
+        let mut fields = Fields::new(entries);
         let parse = fields.word("type", &TYPES)?.unwrap_or(token);
         let line = parse(&mut fields, self)?;
         fields.finish()?;
@@ -158,6 +152,14 @@ fn token(fields: &mut Fields, reader: &Reader<'_>) -> Result<Line, Reason> {
 }
 
 impl Line {
+    /// Whether it is a token without a moment at which it is valid.
+    pub(super) fn is_never_valid(&self) -> bool {
+        let (Command::CreateToken(token) | Command::RestoreToken(token)) = &self.command else {
+            return false;
+        };
+        matches!((token.not_before, token.expires_at), (Some(from), Some(until)) if from >= until)
+    }
+
     fn about(account_id: AccountId, command: Command) -> Self {
         Self { command, account_id, projects: Vec::new(), secret: None }
     }
@@ -246,10 +248,10 @@ struct Grants {
 fn grants(fields: &mut Fields) -> Result<Grants, Reason> {
     let mut read = Grants { grants: Vec::new(), suspended: false };
     for value in fields.list("grants")? {
-        let Ok(entries) = serde_json::from_value::<Entries>(value) else {
+        let Value::Object(entries) = value else {
             return Err("`grants` must be a list of objects".to_owned());
         };
-        let mut fields = Fields::new(entries)?;
+        let mut fields = Fields::new(Entries(entries.into_iter().collect()));
         read.grants.push(Grant {
             permission_set: fields.text("permission_set")?,
             project_id: fields.optional_number("project_id")?,

@@ -6,6 +6,7 @@ mod line;
 mod lines;
 mod redact;
 mod rejects;
+mod strict;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use self::batch::{Applier, Fate, Numbered};
-use self::line::Reader;
+use self::line::{Line, Reader};
 use self::lines::{LINE_LIMIT, Read, read_line};
 use self::rejects::Rejects;
 use super::exit::{Exit, Failure};
@@ -183,7 +184,7 @@ fn import_lines(
         if batch.is_empty() {
             break Ok(());
         }
-        let actor = actor.get_or_insert_with(|| actor_for(batch.len()));
+        let actor = actor.get_or_insert_with(|| actor_for(&batch));
         if let Err(failure) = importer.apply(&mut batch, actor, session) {
             break Err(failure);
         }
@@ -197,9 +198,15 @@ fn import_lines(
     importer.finish(import.dry_run, session)
 }
 
-/// The first batch tells how large the input is: if it is a small one, it is all of it.
-fn actor_for(lines: usize) -> Actor {
-    if lines < BULK_LINES { Actor::operator() } else { Actor::importer() }
+/// The first batch tells how large the input is: if it is a small one, it is all of it. A token
+/// that was rotated before it became valid is taken back only as part of a bulk import.
+fn actor_for(first: &[Numbered]) -> Actor {
+    let never_valid = |numbered: &Numbered| numbered.read.as_ref().is_ok_and(Line::is_never_valid);
+    if first.len() >= BULK_LINES || first.iter().any(never_valid) {
+        Actor::importer()
+    } else {
+        Actor::operator()
+    }
 }
 
 /// Reads and applies batch by batch.
@@ -277,7 +284,7 @@ impl Importer<'_> {
                     let text = numbered.text.as_deref().map(String::as_str);
                     self.rejects
                         .push(numbered.number, &reason, text, session.around.stderr)
-                        .map_err(rejects_failed)?;
+                        .map_err(|error| rejects_failed(&error))?;
                 }
             }
         }
@@ -291,7 +298,7 @@ impl Importer<'_> {
     }
 
     fn finish(mut self, dry_run: bool, session: &mut Session<'_>) -> Result<Summary, Failure> {
-        self.rejects.flush().map_err(rejects_failed)?;
+        self.rejects.flush().map_err(|error| rejects_failed(&error))?;
         let Summary { lines, added, unchanged, rejected } = self.summary;
         let return_to_start = if session.around.stderr_is_terminal { "\r" } else { "" };
         let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
@@ -306,6 +313,6 @@ impl Importer<'_> {
     }
 }
 
-fn rejects_failed(error: std::io::Error) -> Failure {
+fn rejects_failed(error: &std::io::Error) -> Failure {
     Failure::failed(format!("the rejects cannot be written: {error}"))
 }

@@ -28,7 +28,7 @@ fn summary(lines: u64, added: u64, unchanged: u64, rejected: u64) -> Value {
 /// Lines that are refused, and a part of the reason.
 fn bad_lines() -> Vec<(String, &'static str)> {
     let ours = Secret::from_entropy(TokenKind::Service, [1; 32]);
-    let mistyped = format!("{}x", &ours.expose()[..55]);
+    let mistyped = format!("{}x", &ours.expose()[..52]);
     let hex = "ab".repeat(32);
     let plain = format!(r#""token":"{MARKED}""#);
     let line = |json: &str| json.replace('S', MARKED);
@@ -38,7 +38,10 @@ fn bad_lines() -> Vec<(String, &'static str)> {
         (line(r#""S""#), "one JSON object"),
         (line(r#"{"type":"tokn","token":"S"}"#), "`type` must be one of"),
         (token_line(&format!(r#"{plain},"account_id":1"#)), "`account_id` is there twice"),
-        (token_line(&format!(r#"{plain},"expires":null"#)), "unknown key `expires`: did you mean"),
+        (
+            token_line(&format!(r#"{plain},"expire_at":null"#)),
+            "unknown key `expire_at`: did you mean",
+        ),
         (token_line(&format!(r#"{plain},"{MARKED}":1"#)), "unknown key `…`"),
         (token_line(&format!(r#"{plain},"sha256":"{hex}""#)), "exactly one of"),
         (token_line(r#""user_id":null"#), "exactly one of"),
@@ -240,6 +243,15 @@ fn furnished() -> Harness {
     harness.ok(&format!("{create} developer --user 8"));
     harness.write("old.jsonl", &legacy_lines());
     harness.ok("import old.jsonl");
+    let later =
+        harness.json(&format!("{create} job_admin:10 --not-before 2026-03-01"))["id"].clone();
+    harness.ok(&format!("token rotate {later} --grace 1h"));
+    let sets = harness.read("permission_sets.toml");
+    let retired =
+        "\n[sets.retired]\nfamily = \"project\"\nread = [\"Jobs\"]\nplans = [\"enterprise\"]\n";
+    harness.write("permission_sets.toml", &format!("{sets}{retired}"));
+    harness.ok(&format!("{create} retired"));
+    harness.write("permission_sets.toml", &sets);
     // Now grants are suspended, tokens expired and a user and a project gone.
     harness.ok("user remove --account 1 8");
     harness.ok("project remove --account 1 11");

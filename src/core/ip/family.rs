@@ -1,30 +1,30 @@
-//! The rules of one address family: a short list, or a search tree once there are many.
+//! The rules of one address family: a short list, or tables once there are many.
 
 use super::Judgement;
 use super::prefix::{Entry, Word};
 use super::steps::Steps;
 
-/// Up to here, going through the list costs no more than the tree.
+/// Up to here, going through the list costs no more than the tables.
 pub(super) const FEW_LIMIT: usize = 16;
 
-/// The compiled rules of one family, each prefix once. `B`: see [`Steps`].
+/// The compiled rules of one family, each prefix once.
 #[derive(Clone, Debug)]
-pub(super) enum Family<W: Word, const B: usize> {
+pub(super) enum Family<W: Word> {
     /// Most specific first: the first match wins.
     Few(Box<[Entry<W>]>),
     /// Flattened for judging.
-    Many(Box<Many<W, B>>),
+    Many(Box<Many<W>>),
 }
 
 /// Many rules, twice: flattened, which forgets which rule gave an answer, and as they came.
 #[derive(Clone, Debug)]
-pub(super) struct Many<W: Word, const B: usize> {
-    steps: Steps<W, B>,
+pub(super) struct Many<W: Word> {
+    steps: Steps<W>,
     /// In order of [`Entry::position`].
     entries: Box<[Entry<W>]>,
 }
 
-impl<W: Word, const B: usize> Family<W, B> {
+impl<W: Word> Family<W> {
     /// Compiles rules in any order. Of equal prefixes one is kept, with the stricter action.
     pub(super) fn compile(mut entries: Vec<Entry<W>>) -> Self {
         entries.sort_unstable_by_key(|entry| entry.position());
@@ -80,7 +80,7 @@ impl<W: Word, const B: usize> Family<W, B> {
     }
 }
 
-impl<W: Word, const B: usize> Many<W, B> {
+impl<W: Word> Many<W> {
     fn matching(&self, address: W) -> Option<Entry<W>> {
         let find = |length: u8| {
             let wanted = (address.network(length), length);

@@ -22,6 +22,13 @@ pub(super) trait Word: Copy + Ord {
     /// The address before this one; `None` before the first.
     fn before(self) -> Option<Self>;
 
+    /// How many steps of `2^shift` addresses, less than all of them, lie between `base` and this
+    /// one: 0 before `base`, `u32::MAX` for more than fit.
+    fn steps_from(self, base: Self, shift: u8) -> u32;
+
+    /// How many bits the distance from `base` takes.
+    fn bits_from(self, base: Self) -> u8;
+
     /// The prefix as the outside writes it.
     fn prefix(self, length: u8) -> IpNet;
 }
@@ -43,6 +50,15 @@ impl Word for u32 {
         self.checked_sub(1)
     }
 
+    #[inline]
+    fn steps_from(self, base: Self, shift: u8) -> u32 {
+        self.saturating_sub(base) >> shift
+    }
+
+    fn bits_from(self, base: Self) -> u8 {
+        <Self as Word>::BITS - self.saturating_sub(base).leading_zeros() as u8
+    }
+
     fn prefix(self, length: u8) -> IpNet {
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(self), length))
     }
@@ -54,7 +70,8 @@ impl Word for u128 {
 
     #[inline]
     fn network(self, length: u8) -> Self {
-        self & !hosts_v6(length)
+        // Of two shifts by a variable and a look-up, the look-up is the quicker by far.
+        self & MASKS_V6[usize::from(length)]
     }
 
     fn last(self, length: u8) -> Self {
@@ -63,6 +80,15 @@ impl Word for u128 {
 
     fn before(self) -> Option<Self> {
         self.checked_sub(1)
+    }
+
+    #[inline]
+    fn steps_from(self, base: Self, shift: u8) -> u32 {
+        u32::try_from(self.saturating_sub(base) >> shift).unwrap_or(u32::MAX)
+    }
+
+    fn bits_from(self, base: Self) -> u8 {
+        <Self as Word>::BITS - self.saturating_sub(base).leading_zeros() as u8
     }
 
     fn prefix(self, length: u8) -> IpNet {
@@ -132,7 +158,17 @@ fn hosts_v4(length: u8) -> u32 {
     (u64::from(u32::MAX) >> length) as u32
 }
 
-#[inline]
+/// Network bits by length of the prefix; as long as a `u8` goes, so that no index is out of it.
+static MASKS_V6: [u128; 256] = {
+    let mut masks = [u128::MAX; 256];
+    let mut length = 0;
+    while length < 128 {
+        masks[length] = !(u128::MAX >> length);
+        length += 1;
+    }
+    masks
+};
+
 fn hosts_v6(length: u8) -> u128 {
     u128::MAX.checked_shr(u32::from(length)).unwrap_or(0)
 }

@@ -1,88 +1,155 @@
 //! Many rules flattened: which range of addresses an address falls in, and what holds there.
 //!
 //! Nested prefixes cut the address space into at most `2n + 1` ranges, in each of which one rule
-//! wins. Neighbours with the same answer are joined, and the last addresses of the ranges are
-//! kept in a static search tree of cache-line blocks. Unlike a trie, its size depends only on
-//! the number of rules, never on how an owner spreads them, and so does the time of a look-up.
+//! wins. Neighbours with the same answer are joined, and the ascending last addresses of the
+//! ranges are found through tables: a node divides the stretch from its first to its last
+//! boundary into equal slots, about as many as half its boundaries, and a slot with more than a
+//! window of them is divided again by a node of its own. A look-up is one table in an evenly
+//! spread set and one more for each scale of clustering. As a node spans exactly what it holds,
+//! owners cannot make chains of empty nodes as they could in a trie: the size depends on the
+//! number of rules, hardly on how they are spread.
 
 use super::Judgement;
 use super::prefix::{Entry, Word};
 
-/// Enough for more ranges than `2n + 1` of any number of rules that fits in memory.
-const LAYERS_LIMIT: usize = 12;
+/// Boundaries compared at the end of a look-up, all of them at once.
+const WINDOW: usize = 8;
+/// Marks a slot that holds the number of a node, not of a range.
+const IS_NODE: u32 = 1 << 31;
 /// Judgements in one word of the packed list.
 const PER_WORD: usize = 32;
 
-/// The flattened rules of one family. `B`: last addresses in a block.
+/// The flattened rules of one family.
 #[derive(Clone, Debug)]
-pub(super) struct Steps<W, const B: usize> {
-    /// The layers of the tree one after the other, root first.
-    blocks: Box<[Block<W, B>]>,
-    /// Where each layer begins in `blocks`.
-    layers: [u32; LAYERS_LIMIT],
-    /// How many of them there are.
-    height: u8,
+pub(super) struct Steps<W> {
+    /// The nodes, root first.
+    nodes: Box<[Node<W>]>,
+    /// The slots of all nodes: the number of a node, or of the first range that may hold an
+    /// address of the slot, which then is one of that and the next `WINDOW`.
+    slots: Box<[u32]>,
+    /// Last addresses of the ranges, ascending, then a window of padding.
+    lasts: Box<[W]>,
     /// The ranges' judgements, two bits each.
     judgements: Box<[u64]>,
 }
 
-/// Ascending last addresses of ranges (or, above the lowest layer, of whole blocks).
+/// A stretch of the address space, divided into slots of `2^shift` addresses. What lies before
+/// or after it belongs to its first or last slot.
 #[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Block<W, const B: usize>([W; B]);
+struct Node<W> {
+    base: W,
+    slots_start: u32,
+    slots_last: u32,
+    shift: u8,
+}
 
-impl<W: Word, const B: usize> Steps<W, B> {
+impl<W: Word> Steps<W> {
     /// Flattens rules that are in order of [`Entry::position`], each prefix once.
     pub(super) fn compile(entries: &[Entry<W>]) -> Self {
-        let ranges = Ranges::of(entries);
-        let judgements = pack(&ranges.judgements);
-        let mut layers = vec![layer::<W, B>(&ranges.lasts, B)];
-        let mut lasts = last_of_each(&ranges.lasts, B);
-        while lasts.len() > 1 {
-            layers.push(layer(&lasts, B + 1));
-            lasts = last_of_each(&lasts, B + 1);
-        }
-        let mut starts = [0; LAYERS_LIMIT];
-        let mut blocks = Vec::with_capacity(layers.iter().map(Vec::len).sum());
-        for (start, layer) in starts.iter_mut().zip(layers.iter().rev()) {
-            *start = u32::try_from(blocks.len()).expect("invariant: fewer rules than addresses");
-            blocks.extend_from_slice(layer);
-        }
+        let Ranges { mut lasts, judgements } = Ranges::of(entries);
+        let (nodes, slots) = Tables::over(&lasts);
+        lasts.extend([W::MAX; WINDOW]);
         Self {
-            blocks: blocks.into_boxed_slice(),
-            layers: starts,
-            height: layers.len() as u8,
-            judgements,
+            nodes: nodes.into_boxed_slice(),
+            slots: slots.into_boxed_slice(),
+            lasts: lasts.into_boxed_slice(),
+            judgements: pack(&judgements),
         }
     }
 
     /// What holds for the address.
     #[inline]
     pub(super) fn judge(&self, address: W) -> Judgement {
-        let mut block = 0;
-        let mut range = 0;
-        for &start in self.layers.iter().take(usize::from(self.height)) {
-            let passed = self.blocks[start as usize + block].passed(address);
-            range = block * B + passed;
-            block = block * (B + 1) + passed;
-        }
-        unpack(&self.judgements, range)
+        let mut node = 0;
+        let start = loop {
+            let slot = self.slots[self.nodes[node as usize].slot_of(address)];
+            if slot & IS_NODE == 0 {
+                break slot as usize;
+            }
+            node = slot & !IS_NODE;
+        };
+        let window = &self.lasts[start..start + WINDOW];
+        unpack(&self.judgements, start + passed(window, address))
     }
 
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(&*self.blocks) + size_of_val(&*self.judgements)
+        let tables = size_of_val(&*self.nodes) + size_of_val(&*self.slots);
+        tables + size_of_val(&*self.lasts) + size_of_val(&*self.judgements)
     }
 }
 
-impl<W: Word, const B: usize> Block<W, B> {
-    /// How many of the ranges lie wholly before the address. Counts them all, since a branch for
-    /// each would be mispredicted more often than not.
+impl<W: Word> Node<W> {
     #[inline]
-    fn passed(&self, address: W) -> usize {
-        self.0.iter().map(|&last| u32::from(last < address)).sum::<u32>() as usize
+    fn slot_of(&self, address: W) -> usize {
+        let slot = address.steps_from(self.base, self.shift);
+        self.slots_start as usize + slot.min(self.slots_last) as usize
     }
+}
+
+/// How many of the boundaries lie before the address. Compares with them all, since a branch for
+/// each would be mispredicted more often than not; makes a mask, since the baseline target has
+/// no instruction that counts bits, but one that finds the first.
+#[inline]
+fn passed<W: Word>(window: &[W], address: W) -> usize {
+    let bits = window.iter().take(WINDOW).enumerate();
+    let passed = bits.fold(0_u32, |mask, (at, &last)| mask | u32::from(last < address) << at);
+    (!passed).trailing_zeros() as usize
+}
+
+/// The nodes and slots while they are made, and what is left to divide.
+struct Tables<'a, W> {
+    lasts: &'a [W],
+    nodes: Vec<Node<W>>,
+    slots: Vec<u32>,
+    crowded: Vec<Crowded>,
+}
+
+/// A slot with more than a window of boundaries: those from `start` to before `end`.
+struct Crowded {
+    slot: usize,
+    start: usize,
+    end: usize,
+}
+
+impl<'a, W: Word> Tables<'a, W> {
+    fn over(lasts: &'a [W]) -> (Vec<Node<W>>, Vec<u32>) {
+        let mut tables = Self { lasts, nodes: Vec::new(), slots: Vec::new(), crowded: Vec::new() };
+        // The last boundary is the end of the address space. No search has to pass it, and with
+        // it the root would always span up to there.
+        tables.divide(0, (lasts.len() - 1).max(1));
+        while let Some(Crowded { slot, start, end }) = tables.crowded.pop() {
+            tables.slots[slot] = number(tables.nodes.len()) | IS_NODE;
+            tables.divide(start, end);
+        }
+        (tables.nodes, tables.slots)
+    }
+
+    /// Adds a node over some of the boundaries, at least one.
+    fn divide(&mut self, start: usize, end: usize) {
+        let (base, top) = (self.lasts[start], self.lasts[end - 1]);
+        let bits = (end - start).ilog2().saturating_sub(1).max(1);
+        let shift = top.bits_from(base).saturating_sub(bits as u8);
+        let slots_last = top.steps_from(base, shift);
+        let slots_start = number(self.slots.len());
+        self.nodes.push(Node { base, slots_start, slots_last, shift });
+        let mut from = start;
+        for slot in 0..=slots_last {
+            let inside = |last: &W| last.steps_from(base, shift) <= slot;
+            let to = from + self.lasts[from..end].iter().take_while(|last| inside(last)).count();
+            if to - from > WINDOW {
+                self.crowded.push(Crowded { slot: self.slots.len(), start: from, end: to });
+            }
+            self.slots.push(number(from));
+            from = to;
+        }
+    }
+}
+
+fn number(index: usize) -> u32 {
+    let number = u32::try_from(index).ok().filter(|number| number & IS_NODE == 0);
+    number.expect("invariant: a set has fewer than 2^28 rules")
 }
 
 /// The ranges in ascending order, from the first address to the last without a gap.
@@ -129,23 +196,6 @@ impl<W: Word> Ranges<W> {
 
 fn judgement_of<W: Word>(innermost: Option<&Entry<W>>) -> Judgement {
     innermost.map_or(Judgement::NoMatch, |entry| entry.action().into())
-}
-
-/// A layer of the tree. In the lowest, a block has `B` ranges; above, `B` separators between
-/// `B + 1` blocks, the last of which needs none.
-fn layer<W: Word, const B: usize>(lasts: &[W], fanout: usize) -> Vec<Block<W, B>> {
-    lasts.chunks(fanout).map(|group| padded(&group[..group.len().min(B)])).collect()
-}
-
-fn last_of_each<W: Word>(lasts: &[W], fanout: usize) -> Vec<W> {
-    lasts.chunks(fanout).filter_map(|group| group.last().copied()).collect()
-}
-
-/// Pads with the last address: none comes after it, so that no search goes past the last range.
-fn padded<W: Word, const B: usize>(lasts: &[W]) -> Block<W, B> {
-    let mut block = [W::MAX; B];
-    block[..lasts.len()].copy_from_slice(lasts);
-    Block(block)
 }
 
 fn pack(judgements: &[Judgement]) -> Box<[u64]> {

@@ -1,6 +1,7 @@
 //! Connections for reading: a few kept open, and one that watches for commits.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -22,6 +23,8 @@ pub(super) struct Readers {
 #[derive(Default)]
 struct Watch {
     connection: Option<Connection>,
+    /// Which file it is open on: an open file outlives its name.
+    file: Option<FileId>,
     /// How often it was opened: a connection counts commits only since its own beginning.
     opened: u64,
 }
@@ -54,12 +57,16 @@ impl Readers {
         outcome
     }
 
-    /// A number that differs after any commit of another connection, here or elsewhere. The
-    /// connection that asks never writes, so that every commit is another's.
+    /// A number that differs after any commit of another connection, here or elsewhere, and
+    /// after another file has taken this one's name. The connection that asks never writes, so
+    /// that every commit is another's.
     pub(super) fn data_version(&self) -> Result<u64, StoreError> {
         let mut watch = lock(&self.watch);
-        if watch.connection.is_none() {
+        let file = Some(FileId::of(&self.path)?);
+        if watch.connection.is_none() || watch.file != file {
+            lock(&self.idle).clear();
             watch.connection = Some(connect(&self.path, Purpose::Read)?);
+            watch.file = file;
             watch.opened += 1;
         }
         let opened = watch.opened;
@@ -73,6 +80,22 @@ impl Readers {
                 Err(error.into())
             }
         }
+    }
+}
+
+/// What makes a file the same one whatever it is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let found = std::fs::metadata(path).map_err(|error| {
+            StoreError::Database(format!("{} cannot be looked at: {error}", path.display()))
+        })?;
+        Ok(Self { device: found.dev(), inode: found.ino() })
     }
 }
 

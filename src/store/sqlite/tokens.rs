@@ -80,7 +80,7 @@ impl Executor<'_> {
             let same = account == token.account_id;
             return if same { Ok(Outcome::Unchanged { id }) } else { Err(taken((id, account))) };
         }
-        check::token(token, self.rules)?;
+        check::token(token, whole && token.state == TokenState::Active, self.rules)?;
         if !self.is_bulk() {
             check::validity(token)?;
         }

@@ -20,7 +20,7 @@ fn rules(list: &[(Action, &str)]) -> Vec<Rule> {
     list.iter().map(|&(action, cidr)| (action, parse_cidr(cidr).unwrap())).collect()
 }
 
-/// Each statement must hold for a short list and for the tree: the second set has so many
+/// Each statement must hold for a short list and for the tables: the second set has so many
 /// rules more, all of them elsewhere.
 fn small_and_large(list: &[(Action, &str)]) -> [IpRules; 2] {
     let small = rules(list);
@@ -412,11 +412,11 @@ proptest! {
     }
 }
 
-/// Every size around the list's limit and the tree's block and layer sizes, and each address.
+/// Every size around the list's limit and the tables' window, and each address.
 #[test]
 fn every_number_of_separate_hosts_is_judged_right() {
     for count in (0..160).chain([280, 281, 288, 289, 290, 300, 364, 365, 366]) {
-        let action = |at: u32| if at % 3 == 0 { Deny } else { Allow };
+        let action = |at: u32| if at.is_multiple_of(3) { Deny } else { Allow };
         let v4 = (0..count).map(|at| (action(at), v4_net(2 * at + 1, 32)));
         let v6 = (0..count).map(|at| (action(at), v6_net(u128::from(2 * at + 1) << 64, 128)));
         let set = IpRules::compile(&v4.chain(v6).collect::<Vec<_>>());
@@ -432,7 +432,7 @@ fn every_number_of_separate_hosts_is_judged_right() {
 
 #[test]
 fn the_deepest_nesting_is_judged_right() {
-    let action = |length: u8| if length % 2 == 0 { Allow } else { Deny };
+    let action = |length: u8| if length.is_multiple_of(2) { Allow } else { Deny };
     let v4 = (0..=32).map(|length| (action(length), v4_net(u32::MAX, length)));
     let v6 = (0..=128).map(|length| (action(length), v6_net(0, length)));
     let list: Vec<Rule> = v4.chain(v6).collect();
@@ -488,6 +488,28 @@ fn ten_thousand_rules_are_judged_right_in_well_under_a_mebibyte() {
         let set = assert_agrees_on_samples(&draw_list(10_000, family), 300);
         let bytes = set.prefixes.heap_bytes();
         assert!(bytes < 640 << 10, "{bytes}");
+    }
+}
+
+/// What would make a trie of chains: hosts at every distance from their neighbours at once.
+#[test]
+fn hosts_at_every_scale_are_judged_right_and_cost_little_more() {
+    let scales = |state: &mut u64| {
+        let cluster = u128::from(draw(state) % 80) << 121;
+        v6_net(cluster | 1 << (draw(state) % 121), 128)
+    };
+    let lists = [
+        draw_list(20_000, scales),
+        draw_list(20_000, |state| {
+            let low = draw(state) >> (draw(state) % 64);
+            v6_net(0x2001_0db8 << 96 | u128::from(low), 128)
+        }),
+        draw_list(20_000, |state| v4_net((draw(state) as u32) >> (draw(state) % 32), 32)),
+    ];
+    for list in lists {
+        let set = assert_agrees_on_samples(&list, 300);
+        let bytes = set.prefixes.heap_bytes();
+        assert!(bytes < 128 * set.len(), "{bytes} for {}", set.len());
     }
 }
 
