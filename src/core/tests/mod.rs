@@ -2,6 +2,7 @@
 
 mod decisions;
 mod fixture;
+mod layering;
 mod oracle;
 mod property;
 mod regressions;
