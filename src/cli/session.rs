@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use crate::config::{self, Config, StoreUrl};
 use crate::core::record::Timestamp;
-use crate::store::SqliteStore;
+use crate::store::{SqliteStore, StoreError};
 
 /// Everything outside that a command may touch, so that tests can stand in for it.
 pub struct Surroundings<'io> {
@@ -63,6 +63,22 @@ impl Session<'_> {
     pub(super) fn open(&mut self) -> Result<Opened, Failure> {
         let config = self.load_config()?;
         let store = SqliteStore::open(store_path(&config), config.store_rules())?;
+        Ok(Opened { config, store })
+    }
+
+    /// Like [`Self::open`], making an empty store where there is none.
+    pub(super) fn open_or_create(&mut self) -> Result<Opened, Failure> {
+        let config = self.load_config()?;
+        let (path, rules) = (store_path(&config), config.store_rules());
+        let store = match SqliteStore::create(path, rules.clone()) {
+            Ok(store) => {
+                self.say(&format!("{}: an empty store was made", path.display()));
+                store
+            }
+            // Whatever is there has to be a store, or opening it says what it is.
+            Err(StoreError::Conflict(_)) => SqliteStore::open(path, rules)?,
+            Err(error) => return Err(error.into()),
+        };
         Ok(Opened { config, store })
     }
 

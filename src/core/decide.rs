@@ -104,9 +104,15 @@ pub fn resume<'i>(
     now: Timestamp,
 ) -> Verdict<'i> {
     let trace = &mut NoTrace;
-    let judged = request(index, facts, trace).and_then(|target| match index.find_slow(token) {
-        Some(token) => admit(index, facts, &target, token, lane, now, trace),
-        None => Err(refuse(facts, Reason::UnknownToken, None, lane)),
+    let judged = request(index, facts, trace).and_then(|target| {
+        // The newest index may have other routes.
+        if let Some(permit) = public(index, &target) {
+            return Ok(permit);
+        }
+        match index.find_slow(token) {
+            Some(token) => admit(index, facts, &target, token, lane, now, trace),
+            None => Err(refuse(facts, Reason::UnknownToken, None, lane)),
+        }
     });
     judged.map_or_else(Verdict::Deny, Verdict::Allow)
 }
@@ -175,7 +181,8 @@ pub(super) fn request<'i, T: Trace>(
     Ok(target)
 }
 
-fn public<'i>(index: &'i Index, target: &Target<'i>) -> Option<Permit<'i>> {
+/// Past step 0 nothing else is asked on a public route.
+pub(super) fn public<'i>(index: &'i Index, target: &Target<'i>) -> Option<Permit<'i>> {
     let route = target.route.filter(|route| route.requires == Requires::Public)?;
     Some(Permit {
         policy: index.policy(),
@@ -607,10 +614,15 @@ fn held(
         let access = gives(policy, &grant, category);
         union = Some(union.map_or(access, |union: Access| union.union(access)));
     }
-    let bound = token.user.map(|user| policy.permission_sets.licence_bound(user.licence));
-    match bound {
-        Some(bound) => union.map(|union| union.intersection(bound)),
-        None => union,
+    union.map(|union| bounded(policy, token, union))
+}
+
+/// What is left within the bounds of the user's licence.
+#[inline]
+fn bounded(policy: &Policy, token: &Token<'_>, access: Access) -> Access {
+    match token.user {
+        Some(user) => access.intersection(policy.permission_sets.licence_bound(user.licence)),
+        None => access,
     }
 }
 
@@ -636,17 +648,20 @@ fn projects_with<'t>(
     token: &'t Token<'t>,
     need: Access,
 ) -> impl Iterator<Item = ProjectId> + 't {
-    let mut grants = token.grants.iter().filter_map(|grant| grant.project).peekable();
+    let counting = token.grants.iter().filter(move |grant| counts(policy, token, grant));
+    let everywhere = counting
+        .clone()
+        .filter(|grant| grant.project.is_none())
+        .fold(Access::NONE, |union, grant| union.union(gives(policy, &grant, None)));
+    let on_one = move |grant: GrantView| Some((grant.project?, gives(policy, &grant, None)));
+    let mut grants = counting.filter_map(on_one).peekable();
     std::iter::from_fn(move || {
         loop {
-            let project = grants.next()?;
-            while grants.next_if_eq(&project).is_some() {}
-            let covers = |grant: &GrantView| grant.project.is_none_or(|on| on == project);
-            let on_it =
-                |grant: GrantView| grant.project == Some(project) && counts(policy, token, &grant);
-            if token.grants.iter().any(on_it)
-                && held(policy, token, None, covers).is_some_and(|held| held.covers(need))
-            {
+            let (project, mut held) = grants.next()?;
+            while let Some((_, more)) = grants.next_if(|(on, _)| *on == project) {
+                held = held.union(more);
+            }
+            if bounded(policy, token, everywhere.union(held)).covers(need) {
                 return Some(project);
             }
         }
@@ -716,12 +731,12 @@ fn query_id(query: Option<&str>, parameter: &str) -> Result<Option<ProjectId>, R
         if name != parameter {
             continue;
         }
-        if found.is_some() || value.contains(['%', '+']) {
+        if found.replace(value).is_some() || value.contains(['%', '+']) {
             return Err(Reason::BadRequest);
         }
-        found = Some(id(value).ok_or(Reason::NoPermission)?);
     }
-    Ok(found)
+    // Not before the end: what is there twice is a bad request, whatever the first one says.
+    found.map(|value| id(value).ok_or(Reason::NoPermission)).transpose()
 }
 
 fn named(pair: &str, parameter: &str) -> bool {

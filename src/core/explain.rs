@@ -155,6 +155,9 @@ fn judge_token(
 ) -> Explanation {
     let lane = if token.is_slow() { Lane::Slow } else { Lane::Fast };
     let judged = decide::request(index, facts, notes).and_then(|target| {
+        if let Some(permit) = decide::public(index, &target) {
+            return Ok(permit);
+        }
         notes.pass(Step::Token, || match lane {
             Lane::Slow => {
                 format!("token {}, a legacy token: recognised by the slow lane", token.id())
@@ -164,6 +167,9 @@ fn judge_token(
         decide::admit(index, facts, &target, token, lane, now, notes)
     });
     match judged {
+        Ok(permit) if permit.token().is_none() => {
+            std::mem::take(notes).allow(&permit, Outcome::Allow)
+        }
         Ok(permit) => std::mem::take(notes).allow(&permit, outcome),
         Err(denial) => std::mem::take(notes).deny(denial, conceal),
     }

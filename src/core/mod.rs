@@ -12,3 +12,6 @@ pub mod record;
 pub mod routes;
 pub mod token;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;

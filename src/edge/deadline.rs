@@ -1,7 +1,7 @@
 //! Time limits of connections and exchanges, without a timer each.
 //!
 //! A worker looks at all its deadlines on one tick. Setting one is a store, so that a request
-//! that keeps within its limits costs no timer at all; limits are exact to one tick.
+//! that keeps within its limits costs no timer at all; limits are exact to two ticks.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// The deadlines of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Deadlines {
+    /// The time of the last tick: near enough for limits of many ticks, and cheaper than asking.
+    now: Cell<Instant>,
     watches: RefCell<Vec<Option<Rc<State>>>>,
     free: RefCell<Vec<usize>>,
 }
@@ -41,6 +43,16 @@ impl State {
     }
 }
 
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            now: Cell::new(Instant::now()),
+            watches: RefCell::default(),
+            free: RefCell::default(),
+        }
+    }
+}
+
 impl Deadlines {
     /// A watch without a deadline yet.
     pub(crate) fn watch(self: &Rc<Self>) -> Watch {
@@ -56,6 +68,7 @@ impl Deadlines {
 
     /// Expires what is due.
     pub(crate) fn tick(&self, now: Instant) {
+        self.now.set(now);
         let due = |state: &&Rc<State>| state.deadline.get().is_some_and(|deadline| deadline <= now);
         let due: Vec<Rc<State>> =
             self.watches.borrow().iter().flatten().filter(due).cloned().collect();
@@ -72,9 +85,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Expires this long from now, unless set again or cleared.
+    /// Expires this long from now and up to two ticks more, unless set again or cleared.
     pub(crate) fn set(&self, limit: Duration) {
-        self.state.deadline.set(Some(Instant::now() + limit));
+        self.state.deadline.set(Some(self.owner.now.get() + TICK + limit));
     }
 
     /// Does not expire unless set again.
@@ -128,7 +141,7 @@ mod tests {
         slow.set(Duration::ZERO);
         cleared.set(Duration::ZERO);
         cleared.clear();
-        deadlines.tick(Instant::now());
+        deadlines.tick(Instant::now() + 2 * TICK);
         assert_eq!(slow.limit(std::future::pending::<()>()).await, None);
         assert_eq!(cleared.limit(std::future::ready(7)).await, Some(7));
     }
@@ -139,7 +152,7 @@ mod tests {
         let (connection, exchange) = (deadlines.watch(), deadlines.watch());
         exchange.link(&connection);
         exchange.set(Duration::ZERO);
-        deadlines.tick(Instant::now());
+        deadlines.tick(Instant::now() + 2 * TICK);
         let cx = Context::from_waker(Waker::noop());
         assert!(connection.poll_expired(&cx).is_ready());
         drop(exchange);

@@ -49,7 +49,7 @@ pub(crate) async fn answer(
             let name = upstream.upstreams[plan.upstream].name.as_str();
             let watch = worker.deadlines.watch();
             let deciding = started.elapsed();
-            match forward(&plan.plan, head, incoming, watch, &connection.watch).await {
+            match forward(plan.plan, head, incoming, watch, &connection.watch).await {
                 Ok(forwarded) => {
                     worker.metrics.upstream(forwarded.took);
                     worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));

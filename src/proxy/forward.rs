@@ -38,7 +38,7 @@ pub(crate) struct Forwarded {
 
 /// Forwards a request. `connection` is ended with an exchange that stalls in its body.
 pub(crate) async fn forward(
-    plan: &Plan,
+    mut plan: Plan,
     head: request::Parts,
     incoming: Incoming,
     watch: Watch,
@@ -47,18 +47,19 @@ pub(crate) async fn forward(
     if too_large(&head, plan.body_limit) {
         return Err(Refusal::BodyTooLarge);
     }
-    let upstream = plan.pool.upstream();
+    let pool = plan.pool.clone();
+    let upstream = pool.upstream();
     let exchange = Rc::new(Exchange::new(watch, upstream.idle_timeout, upstream.response_timeout));
     let has_body = !incoming.is_end_stream();
     let credentials = plan.credential_headers.clone();
     let body = RequestBody::new(incoming, exchange.clone(), plan.body_limit, credentials);
-    let request = outgoing(plan, head, body)?;
+    let request = outgoing(&mut plan, head, body)?;
     let started = Instant::now();
     match has_body {
         true => exchange.moved(),
         false => exchange.sent(),
     }
-    let answer = exchange.watch().limit(send(&plan.pool, request)).await;
+    let answer = exchange.watch().limit(send(&pool, request)).await;
     let (response, lease) = match answer {
         Some(Ok(answer)) => answer,
         Some(Err(_)) if exchange.is_too_large() => return Err(Refusal::BodyTooLarge),
@@ -78,7 +79,7 @@ pub(crate) async fn forward(
         return Err(Refusal::BadGateway);
     }
     headers::strip_response(&mut head.headers);
-    head.headers.insert(crate::edge::DECISION_ID, plan.decision_id.clone());
+    head.headers.insert(crate::edge::DECISION_ID, plan.decision_id);
     if plan.is_legacy {
         headers::notice(&mut head.headers);
     }
@@ -92,7 +93,7 @@ fn too_large(head: &request::Parts, limit: Option<u64>) -> bool {
 
 /// The request as the upstream gets it: the same path and query, byte for byte.
 fn outgoing(
-    plan: &Plan,
+    plan: &mut Plan,
     mut head: request::Parts,
     body: RequestBody,
 ) -> Result<Request<RequestBody>, Refusal> {
@@ -110,7 +111,7 @@ fn outgoing(
     head.extensions.clear();
     headers::strip_request(&mut head.headers, &plan.credential_headers);
     headers::for_http1(&mut head.headers, host);
-    headers::identify(&mut head.headers, plan.identity.as_ref(), &plan.decision_id, plan.client);
+    headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, plan.client);
     Ok(Request::from_parts(head, body))
 }
 

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
-    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE,
 };
 
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-portcullis-account-id");
@@ -25,18 +24,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const ROTATION_ADVICE: &str =
     r#"<https://docs.getdbt.com/docs/dbt-apis/service-tokens#service-token-update>; rel="help""#;
 
-/// Headers of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
-/// `te` and `trailer` are treated apart: with them, trailers pass.
-const HOP_BY_HOP: [HeaderName; 7] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
-
 /// Whom the upstream is told that the request is from.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -50,41 +37,63 @@ pub(crate) struct Identity {
 /// Whether only the gate may send a header of this name.
 pub(crate) fn is_reserved(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-portcullis-";
+    let hyphen = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
     let name = name.as_bytes();
-    name.len() >= PREFIX.len()
-        && name.iter().zip(PREFIX).all(|(given, ours)| hyphen(*given) == *ours)
+    name.first() == Some(&b'x')
+        && name.len() >= PREFIX.len()
+        && name.iter().zip(PREFIX).all(|(given, ours)| hyphen(given) == *ours)
 }
 
 /// Whether a client's header of this name says what the gate says itself.
 fn is_forwarding(name: &str) -> bool {
-    let same = |ours: &str| {
-        name.len() == ours.len()
-            && name.bytes().zip(ours.bytes()).all(|(given, ours)| hyphen(given) == ours)
-    };
-    same("x-forwarded-for") || same("x-real-ip") || name == "forwarded"
+    matches!(
+        name,
+        "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded_for"
+            | "x_forwarded-for"
+            | "x_forwarded_for"
+            | "x-real-ip"
+            | "x-real_ip"
+            | "x_real-ip"
+            | "x_real_ip"
+    )
 }
 
-fn hyphen(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte }
+/// Headers of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
+/// `te` and `trailer` are treated apart: with them, trailers pass.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Turns a client's head into the one that the upstream gets, without an identity yet.
 pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName]) {
-    strip_hop_by_hop(headers);
-    let named = |name: &HeaderName| {
-        *name == EXPECT
-            || *name == FORWARDED
+    strip_named_in_connection(headers);
+    remove_where(headers, |name| {
+        let text = name.as_str();
+        text == "expect"
+            || is_hop_by_hop(text)
+            || is_forwarding(text)
+            || is_reserved(text)
             || credentials.contains(name)
-            || is_reserved(name.as_str())
-            || is_forwarding(name.as_str())
-    };
-    remove_where(headers, named);
-    // Of `te`, only the word that lets trailers pass is about more than one connection.
-    if let Some(te) = headers.remove(TE)
-        && te
-            .to_str()
-            .is_ok_and(|te| te.split(',').any(|word| word.trim().eq_ignore_ascii_case("trailers")))
-    {
+    });
+    keep_only_trailers_of_te(headers);
+}
+
+/// Of `te`, only the word that lets trailers pass is about more than one connection.
+fn keep_only_trailers_of_te(headers: &mut HeaderMap) {
+    let Some(te) = headers.remove(TE) else { return };
+    let passes = |te: &str| te.split(',').any(|word| word.trim().eq_ignore_ascii_case("trailers"));
+    if te.to_str().is_ok_and(passes) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
 }
@@ -92,7 +101,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName])
 /// Adds what the upstream is told.
 pub(crate) fn identify(
     headers: &mut HeaderMap,
-    identity: Option<&Identity>,
+    identity: Option<Identity>,
     decision_id: &HeaderValue,
     client: Option<IpAddr>,
 ) {
@@ -108,9 +117,9 @@ pub(crate) fn identify(
     }
     let is_service = if identity.user_id.is_none() { "true" } else { "false" };
     headers.insert(IS_SERVICE_TOKEN, HeaderValue::from_static(is_service));
-    headers.insert(PERMISSION_SETS, text(identity.permission_sets.clone()));
-    if let Some(projects) = &identity.projects {
-        headers.insert(PROJECTS, text(projects.clone()));
+    headers.insert(PERMISSION_SETS, text(identity.permission_sets));
+    if let Some(projects) = identity.projects {
+        headers.insert(PROJECTS, text(projects));
     }
 }
 
@@ -128,8 +137,8 @@ pub(crate) fn for_http1(headers: &mut HeaderMap, host: HeaderValue) {
 
 /// Turns an upstream's head into the one that the client gets.
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    remove_where(headers, |name| is_reserved(name.as_str()));
+    strip_named_in_connection(headers);
+    remove_where(headers, |name| is_hop_by_hop(name.as_str()) || is_reserved(name.as_str()));
 }
 
 /// Adds what the owner of a legacy token is told.
@@ -154,22 +163,22 @@ fn is_framing(name: &HeaderName) -> bool {
     *name == CONTENT_LENGTH || *name == HOST || *name == TE
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            // A message keeps its host and length whatever `Connection` says.
-            .filter(|name| !is_framing(name) || *name == TE)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+fn strip_named_in_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
     }
-    remove_where(headers, |name| HOP_BY_HOP.contains(name));
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // A message keeps its host and length whatever `Connection` says.
+        .filter(|name| !is_framing(name) || *name == TE)
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
 /// Removes the headers that are of a kind; without any, nothing is allocated.

@@ -34,9 +34,9 @@ use crate::store::{Actor, SqliteStore, Store};
 pub(super) use redact::hide_tokens;
 
 /// Most lines that are applied together.
-const BATCH_LINES: usize = 2_000;
+const BATCH_LINES: usize = 16_000;
 /// Bytes of lines at which a batch is applied though it has fewer.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 /// An input of fewer lines is numbered change by change, so that gates have it in force at once;
 /// after a larger one they take a snapshot.
 const BULK_LINES: usize = 1_000;
@@ -60,6 +60,9 @@ pub(super) struct Import {
     /// Make accounts of this plan, and projects, where lines name some that are not there
     #[arg(long, value_name = "PLAN", value_parser = values::plan())]
     create_accounts: Option<Plan>,
+    /// Make an empty store first where the configured one is not there
+    #[arg(long, conflicts_with = "dry_run")]
+    create_store: bool,
     /// Say what would happen and change nothing: everything is applied to a temporary copy
     #[arg(long)]
     dry_run: bool,
@@ -86,7 +89,8 @@ struct Summary {
 
 pub(super) fn run(import: &Import, session: &mut Session<'_>) -> Result<(), Failure> {
     let Format::Jsonl = import.from;
-    let Opened { config, store } = session.open()?;
+    let Opened { config, store } =
+        if import.create_store { session.open_or_create() } else { session.open() }?;
     let input = Input::open(import, session)?;
     let rejects = open_rejects(import, &input, session)?;
     let summary = if import.dry_run {

@@ -317,3 +317,19 @@ fn an_export_can_be_of_one_account() {
     assert_eq!(other.ok("export --account 1").stdout, export);
     harness.run(&["export", "--account", "99"]).expect(Exit::Failed);
 }
+
+#[test]
+fn a_store_is_made_only_where_that_is_asked_for_and_none_is_there() {
+    let harness = furnished();
+    harness.write("export.jsonl", &harness.ok("export --account 1").stdout);
+    let before = harness.ok("export --account 1").stdout;
+    harness.ok("import export.jsonl --create-store");
+    assert_eq!(harness.ok("export --account 1").stdout, before);
+    for name in ["portcullis.db", "portcullis.db-wal", "portcullis.db-shm"] {
+        let _ = std::fs::remove_file(harness.path(name));
+    }
+    harness.run(&["import", "export.jsonl"]).expect(Exit::Failed);
+    let ran = harness.ok("import export.jsonl --create-store");
+    assert!(ran.stderr.contains("an empty store was made"), "{}", ran.stderr);
+    assert_eq!(harness.ok("export --account 1").stdout, before);
+}

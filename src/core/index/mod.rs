@@ -124,7 +124,9 @@ impl Index {
     #[must_use]
     pub fn apply<'r>(&self, records: impl IntoIterator<Item = &'r Record>, sequence: u64) -> Self {
         let mut next = self.clone();
-        records.into_iter().for_each(|record| next.overlay.put(record, &self.policy));
+        records.into_iter().for_each(|record| {
+            next.overlay.put(record, &self.policy, &self.base.slow);
+        });
         next.sequence = sequence;
         next
     }
@@ -172,9 +174,15 @@ impl Index {
     /// Tokens, revoked ones included.
     pub fn tokens(&self) -> usize {
         let added = self.overlay.tokens().filter(|(bits, _)| !self.base.contains(*bits)).count();
-        let slow = self.overlay.slow.iter();
-        let slow = slow.filter(|(id, token)| token.is_some() && !self.base.slow.contains(*id));
-        self.base.tokens() + added + slow.count()
+        let slow = |came: bool| {
+            let changed = self.overlay.slow.iter();
+            changed
+                .filter(|(id, token)| {
+                    token.is_some() == came && self.base.slow.contains(*id) != came
+                })
+                .count()
+        };
+        self.base.tokens() + added + slow(true) - slow(false)
     }
 
     /// Bytes of the parts of the base that grow with the number of tokens and accounts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::account::Account;
 use super::ids::{IdKey, IdRow};
 use super::levels::Levels;
-use super::slow::{SlowChanges, SlowToken};
+use super::slow::{SlowChanges, SlowToken, SlowTokens};
 use super::table::Bits;
 use super::token::OwnedToken;
 use super::{Policy, fast_bits};
@@ -26,12 +26,12 @@ impl Overlay {
         self.tokens.len() + self.accounts.len() + self.ids.len() + self.slow.len()
     }
 
-    pub(super) fn put(&mut self, record: &Record, policy: &Policy) {
+    pub(super) fn put(&mut self, record: &Record, policy: &Policy, base: &SlowTokens) {
         match record {
             Record::Account(account) => {
                 self.accounts.insert(account.id, Arc::new(Account::new(account)));
             }
-            Record::Token(token) => self.put_token(token, policy),
+            Record::Token(token) => self.put_token(token, policy, base),
             Record::Id(id) => {
                 if let Some((key, row)) = IdRow::of(id, &policy.routes) {
                     self.ids.insert(key, Some(row));
@@ -45,13 +45,16 @@ impl Overlay {
         }
     }
 
-    fn put_token(&mut self, record: &TokenRecord, policy: &Policy) {
+    fn put_token(&mut self, record: &TokenRecord, policy: &Policy, base: &SlowTokens) {
         match &record.verifier {
             Verifier::Digest { .. } | Verifier::Sha256(_) => {
                 let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return };
                 self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
                 let token = OwnedToken::new(record, &policy.permission_sets);
-                self.slow.remove(token.id);
+                // Hardly any was a slow one before; noting it for all would double the overlay.
+                if base.contains(token.id) || self.slow.contains(token.id) {
+                    self.slow.remove(token.id);
+                }
                 self.tokens.insert(bits, Arc::new(token));
             }
             Verifier::Hash { .. } | Verifier::Introspect { .. } => {
