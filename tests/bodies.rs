@@ -143,7 +143,7 @@ fn problem_details_are_given_where_they_are_asked_for() {
 fn call(gate: &Gate, path: &str, arguments: &[&str]) -> String {
     let mut command: Command = curl();
     command.args(["--http2-prior-knowledge", "--include", "--request", "POST"]);
-    command.args(["--header", "Content-Type: application/grpc", "--data-binary", "x"]);
+    command.args(["--header", "Content-Type: application/grpc", "--data-binary", ""]);
     succeed(command.args(arguments).arg(gate.url(path)))
 }
 

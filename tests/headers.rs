@@ -26,8 +26,6 @@ fn forwarded(gate: &Gate, upstream: &Upstream, request: &Request) -> Seen {
 #[test]
 fn the_upstream_gets_the_request_s_own_bytes_and_not_the_credential() {
     let (_home, upstream, gate) = start();
-    let request = Request::get("/api/v2/accounts/1/jobs?b=2&a=%20x&c=%2F..//;#").token(SERVICE);
-    assert_eq!(gate.send(&request).status, 400, "a fragment is not a request target");
     let request = Request::get("/api/v2/accounts/1/jobs?b=2&a=%20x&c=%2F..//;")
         .token(SERVICE)
         .header("Accept", "text/html;q=0.1, */*")

@@ -49,7 +49,7 @@ fn what_django_hashed_authenticates_and_other_passwords_do_not() {
     }
     let count = secrets.len() as f64;
     eventually("they are counted", || (lane_count(&gate, "allow", "slow") == count).then_some(()));
-    assert_eq!(gate.metrics().decisions("legacy_mismatch"), count);
+    gate.expect_decisions("legacy_mismatch", count);
     assert!(gate.metrics().value("portcullis_legacy_verify_duration_seconds_count") >= 2.0 * count);
     drop(home);
 }
@@ -71,7 +71,7 @@ fn the_hashes_of_other_frameworks_authenticate_too() {
     for other in &others {
         let secret = other["secret"].as_str().unwrap();
         assert_eq!(gate.status(JOBS, secret), 200, "{}", other["name"]);
-        let wrong = format!("{secret}x");
+        let wrong = format!("{}?", &secret[..secret.len() - 1]);
         assert_eq!(gate.status(JOBS, &wrong), 401, "{}", other["name"]);
     }
 }
@@ -178,9 +178,10 @@ fn where_legacy_is_off_no_hash_is_tried() {
 fn a_hash_of_after_the_cutoff_is_rejected_at_import() {
     let home = Home::empty();
     let hash = bcrypt::hash("legacy-secret-0001", 4).unwrap();
-    let members = format!(r#""hash":"{hash}","selector":"legacy-s""#);
-    let last = token_line_of(1, "last day", "2023-07-18T23:59:59Z", &members);
-    let after = token_line_of(1, "day after", "2023-07-19T00:00:00Z", &members);
+    let other = bcrypt::hash("legacy-secret-0002", 4).unwrap();
+    let members = |hash: &str| format!(r#""hash":"{hash}","selector":"legacy-s""#);
+    let last = token_line_of(1, "last day", "2023-07-18T23:59:59Z", &members(&hash));
+    let after = token_line_of(1, "day after", "2023-07-19T00:00:00Z", &members(&other));
     home.write("lines", &format!("{ACCOUNT}{last}{after}"));
     let (lines, rejects) = (home.path("lines"), home.path("rejects"));
     let done =
@@ -189,7 +190,7 @@ fn a_hash_of_after_the_cutoff_is_rejected_at_import() {
     let rejected = std::fs::read_to_string(rejects).unwrap();
     let rejected: Value = serde_json::from_str(rejected.trim()).unwrap();
     assert_eq!(rejected["line"], 3);
-    assert!(!rejected.to_string().contains(&hash), "{rejected}");
+    assert!(!rejected.to_string().contains(&other), "{rejected}");
 }
 
 #[test]

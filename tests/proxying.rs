@@ -190,6 +190,7 @@ fn chunked_bodies_pass_both_ways_with_trailers() {
         .token(SERVICE)
         .header("Transfer-Encoding", "chunked")
         .header("TE", "trailers")
+        .header("Trailer", "x-end")
         .raw_body(b"3\r\nabc\r\n4;ext=1\r\ndefg\r\n0\r\nx-end: yes\r\n\r\n");
     for _ in 0..2 {
         let response = connection.send(&request);
@@ -347,14 +348,21 @@ fn connections_are_kept_on_both_sides() {
 
 #[test]
 fn a_kept_connection_that_the_upstream_closed_is_not_a_failure() {
-    let upstream = Upstream::scripted(|_, stream| {
+    let (ended, was_ended) = std::sync::mpsc::channel();
+    let ended = std::sync::Mutex::new(ended);
+    let upstream = Upstream::scripted(move |_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // Once the gate has closed its side, it knows.
+        let _ = stream.read_to_end(&mut Vec::new());
+        let _ = ended.lock().unwrap().send(());
         Next::Close
     });
     let (_home, gate) = start(&upstream);
     let mut connection = gate.connect();
     for number in 0..20 {
         assert_eq!(connection.send(&free(JOBS)).status, 200, "request {number}");
+        was_ended.recv_timeout(Duration::from_secs(10)).expect("the gate closes its side");
     }
 }
 
@@ -531,6 +539,22 @@ fn a_body_over_the_limit_is_413_whether_its_length_is_said_or_not() {
     assert_eq!(gate.send(&of_route).status, 413, "a route's own limit");
     let within_route = Request::new("POST", "/small/").token(SERVICE).body(&[b'x'; 10]);
     assert_eq!(gate.send(&within_route).status, 200);
+}
+
+#[test]
+fn a_client_that_is_still_sending_gets_the_refusal() {
+    let upstream = Upstream::start();
+    let (_home, gate) = start_with(&upstream, |home| {
+        home.set("limits", "body_bytes", "100");
+    });
+    let body = vec![b'x'; 5 * 1024 * 1024];
+    let upload = |token: &str| Request::new("POST", JOBS).token(token).body(&body);
+    for (request, status) in [(upload(SERVICE), 413), (upload("a-token-that-nobody-has"), 401)] {
+        let mut connection = gate.connect();
+        // The gate may have ended the connection by the time that all is sent.
+        let _ = connection.try_write(&request.bytes());
+        assert_eq!(connection.response().status, status);
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn a_wrong_configuration_is_refused_whole_and_the_one_before_goes_on() {
     let concealed = gate.send(&Request::new("POST", JOBS).token(READER)).status;
     assert_eq!(concealed, 403, "what was right is not in force either");
     assert_eq!(gate.status(JOBS, SERVICE), 200);
-    assert!(gate.log().contains("routes.toml:"), "{}", gate.log());
+    gate.wait_for_log("routes.toml:");
 
     home.write("routes.toml", crate::support::world::ROUTES);
     assert_eq!(gate.admin_post("/reload", "").status, 200);
@@ -86,7 +86,7 @@ fn keys_that_need_a_restart_are_named_and_the_rest_is_in_force() {
     assert_eq!(answer.status, 200, "{answer:?}");
     for key in ["gate.listen", "gate.workers", "admin.listen", "store.url"] {
         assert!(answer.text().contains(key), "{key}: {}", answer.text());
-        assert!(gate.log().contains(key), "{key}: {}", gate.log());
+        gate.wait_for_log(key);
     }
     assert!(!answer.text().contains("conceal"), "{}", answer.text());
     assert_eq!(gate.send(&Request::new("POST", JOBS).token(READER)).status, 404);
@@ -219,7 +219,7 @@ fn what_outlasts_drain_timeout_is_cut_off() {
     gate.signal(Signal::TERM);
     assert!(gate.wait_end().success(), "{}", gate.log());
     assert!(busy.is_closed());
-    assert!(gate.log().contains("cut off"), "{}", gate.log());
+    gate.wait_for_log("cut off");
 }
 
 #[test]

@@ -154,7 +154,9 @@ async fn run(
 
 fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
     let mut builder = auto::Builder::new(LocalExecutor);
-    builder.http1().max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES)).pipeline_flush(true);
+    // Without `pipeline_flush`: with it, hyper takes in a response however slowly the client reads,
+    // and drops its own answer to a head that it cannot parse.
+    builder.http1().max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));
     if limits.headers != DEFAULT_HEADERS {
         builder.http1().max_headers(limits.headers);
     }

@@ -32,6 +32,8 @@ pub(crate) enum Refusal {
     },
     /// The body is larger than the route or the gate allows.
     BodyTooLarge,
+    /// The client's body broke off or cannot be read.
+    BrokenBody,
     /// The upstream cannot be reached or broke off.
     BadGateway,
     /// The upstream took too long.
@@ -76,6 +78,7 @@ impl Refusal {
                 status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BrokenBody => StatusCode::BAD_REQUEST,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -109,6 +112,9 @@ impl Refusal {
     }
 
     fn add_advice(&self, headers: &mut HeaderMap) {
+        if *self == Self::BrokenBody {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let Self::Denied { denial, retry_after, .. } = self else { return };
         match denial.reason.status(false) {
             401 => {
@@ -127,6 +133,7 @@ impl Refusal {
         match self {
             Self::Denied { denial, conceal, .. } => denial_message(denial.reason, *conceal),
             Self::BodyTooLarge => "Request body too large.",
+            Self::BrokenBody => "Bad request.",
             Self::BadGateway => "Bad gateway.",
             Self::GatewayTimeout => "Gateway timeout.",
         }
@@ -135,7 +142,9 @@ impl Refusal {
     fn envelope(&self, status: StatusCode) -> String {
         let data = match self {
             Self::Denied { denial, .. } => ip_data(denial).unwrap_or_else(|| "null".to_owned()),
-            Self::BodyTooLarge | Self::BadGateway | Self::GatewayTimeout => "null".to_owned(),
+            Self::BodyTooLarge | Self::BrokenBody | Self::BadGateway | Self::GatewayTimeout => {
+                "null".to_owned()
+            }
         };
         format!(
             r#"{{"status":{{"code":{},"is_success":false,"user_message":"{}","developer_message":null}},"data":{data}}}"#,

@@ -61,7 +61,7 @@ impl Body for RequestBody {
             this.exchange.sent();
             return Poll::Ready(None);
         };
-        let mut frame = frame?;
+        let mut frame = frame.inspect_err(|_| this.exchange.break_off())?;
         if let Some(data) = frame.data_ref() {
             let Some(left) = this.left.checked_sub(data.len() as u64) else {
                 this.exchange.overrun();

@@ -14,6 +14,7 @@ pub(crate) struct Exchange {
     sent: Cell<bool>,
     answered: Cell<bool>,
     too_large: Cell<bool>,
+    broken: Cell<bool>,
 }
 
 impl Exchange {
@@ -26,6 +27,7 @@ impl Exchange {
             sent: flag(),
             answered: flag(),
             too_large: flag(),
+            broken: flag(),
         }
     }
 
@@ -62,5 +64,14 @@ impl Exchange {
 
     pub(crate) fn is_too_large(&self) -> bool {
         self.too_large.get()
+    }
+
+    /// The request's body broke off or cannot be read.
+    pub(crate) fn break_off(&self) {
+        self.broken.set(true);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 }

@@ -63,6 +63,7 @@ pub(crate) async fn forward(
     let (response, lease) = match answer {
         Some(Ok(answer)) => answer,
         Some(Err(_)) if exchange.is_too_large() => return Err(Refusal::BodyTooLarge),
+        Some(Err(_)) if exchange.is_broken() => return Err(Refusal::BrokenBody),
         Some(Err(error)) => return Err(refusal(&error, &upstream.name)),
         None => {
             tracing::warn!(upstream = upstream.name, "no response head in time");
@@ -123,26 +124,35 @@ enum SendError {
     Broken(hyper::Error),
 }
 
-/// Sends on an idle connection or, if none takes the request, on a new one. A request of which
+/// Sends to the endpoint whose turn it is or, if it cannot be reached, to the next: on an idle
+/// connection or, if none takes the request, on a new one. A request of which
 /// anything may have been sent is not sent again.
 async fn send(
     pool: &Rc<Pool>,
     mut request: Request<RequestBody>,
 ) -> Result<(Response<Incoming>, Lease), SendError> {
-    while let Some(mut lease) = pool.reuse() {
-        match lease.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, lease)),
-            Err(mut failed) => match failed.take_message() {
-                Some(unsent) => request = unsent,
-                None => return Err(SendError::Broken(failed.into_error())),
-            },
+    let mut unreachable = ConnectError::Timeout(Duration::ZERO);
+    for endpoint in pool.endpoints() {
+        while let Some(mut lease) = pool.reuse(endpoint) {
+            match lease.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(SendError::Broken(failed.into_error())),
+                },
+            }
+        }
+        match pool.connect(endpoint).await {
+            Ok(mut lease) => {
+                return match lease.sender.send_request(request).await {
+                    Ok(response) => Ok((response, lease)),
+                    Err(error) => Err(SendError::Broken(error)),
+                };
+            }
+            Err(error) => unreachable = error,
         }
     }
-    let mut lease = pool.connect().await?;
-    match lease.sender.send_request(request).await {
-        Ok(response) => Ok((response, lease)),
-        Err(error) => Err(SendError::Broken(error)),
-    }
+    Err(unreachable.into())
 }
 
 fn refusal(error: &SendError, upstream: &str) -> Refusal {

@@ -20,6 +20,9 @@ const IDLE_LIMIT: usize = 256;
 /// close theirs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// How long an endpoint that could not be reached is tried only after the others.
+const FAILED_TIME: Duration = Duration::from_secs(1);
+
 /// The upstreams of one configuration, by position.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
@@ -57,6 +60,8 @@ pub(crate) struct Pool {
     upstream: Upstream,
     /// By endpoint; the last one used is taken first.
     idle: Vec<RefCell<Vec<Idle>>>,
+    /// By endpoint: when it could not be reached, if that was its last word.
+    failed: Vec<Cell<Option<Instant>>>,
     next: Cell<usize>,
 }
 
@@ -69,43 +74,48 @@ struct Idle {
 impl Pool {
     fn new(upstream: Upstream) -> Self {
         let idle = upstream.endpoints.iter().map(|_| RefCell::default()).collect();
-        Self { upstream, idle, next: Cell::new(0) }
+        let failed = upstream.endpoints.iter().map(|_| Cell::default()).collect();
+        Self { upstream, idle, failed, next: Cell::new(0) }
     }
 
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.upstream
     }
 
-    /// An idle connection to the endpoint whose turn it is, or to any other.
-    pub(crate) fn reuse(self: &Rc<Self>) -> Option<Lease> {
-        let first = self.turn();
-        let endpoints = self.idle.len();
-        (0..endpoints).map(|offset| (first + offset) % endpoints).find_map(|endpoint| {
-            let mut idle = self.idle[endpoint].borrow_mut();
-            while let Some(Idle { sender, .. }) = idle.pop() {
-                if sender.is_ready() {
-                    return Some(Lease { pool: self.clone(), endpoint, sender });
-                }
-            }
-            None
-        })
+    /// Every endpoint once, in the order in which they are to be tried: from the one whose turn
+    /// it is, those that could not be reached lately last.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, count) = (self.turn(), self.idle.len());
+        let in_turn = (0..count).map(move |offset| (first + offset) % count);
+        let failed: Vec<usize> =
+            in_turn.clone().filter(|endpoint| self.failed(*endpoint)).collect();
+        let (last, skipped) = (failed.clone(), failed);
+        in_turn.filter(move |endpoint| !skipped.contains(endpoint)).chain(last)
     }
 
-    /// A new connection to the endpoint whose turn it is, or to the first other that answers.
-    pub(crate) async fn connect(self: &Rc<Self>) -> Result<Lease, ConnectError> {
-        let first = self.turn();
-        let endpoints = self.upstream.endpoints.len();
-        let mut failed = None;
-        for endpoint in (0..endpoints).map(|offset| (first + offset) % endpoints) {
-            match connect(&self.upstream.endpoints[endpoint], self.upstream.connect_timeout).await {
-                Ok(sender) => return Ok(Lease { pool: self.clone(), endpoint, sender }),
-                Err(error) => {
-                    tracing::warn!(upstream = self.upstream.name, endpoint, %error, "endpoint failed");
-                    failed = Some(error);
-                }
+    fn failed(&self, endpoint: usize) -> bool {
+        self.failed[endpoint].get().is_some_and(|since| since.elapsed() < FAILED_TIME)
+    }
+
+    /// An idle connection to this endpoint.
+    pub(crate) fn reuse(self: &Rc<Self>, endpoint: usize) -> Option<Lease> {
+        let mut idle = self.idle[endpoint].borrow_mut();
+        let ready = std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready())?;
+        Some(Lease { pool: self.clone(), endpoint, sender: ready.sender })
+    }
+
+    /// A new connection to this endpoint.
+    pub(crate) async fn connect(self: &Rc<Self>, endpoint: usize) -> Result<Lease, ConnectError> {
+        let limit = self.upstream.connect_timeout;
+        let connected = connect(&self.upstream.endpoints[endpoint], limit).await;
+        self.failed[endpoint].set(connected.is_err().then(Instant::now));
+        match connected {
+            Ok(sender) => Ok(Lease { pool: self.clone(), endpoint, sender }),
+            Err(error) => {
+                tracing::warn!(upstream = self.upstream.name, endpoint, %error, "endpoint failed");
+                Err(error)
             }
         }
-        Err(failed.unwrap_or(ConnectError::Timeout(Duration::ZERO)))
     }
 
     fn turn(&self) -> usize {

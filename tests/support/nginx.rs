@@ -79,6 +79,7 @@ http {{
     client_max_body_size 0;
     keepalive_requests 1000000;
     underscores_in_headers on;
+    if_modified_since before;
     server {{
         listen {address};
         location /free/ {{ alias files/; }}
