@@ -1,7 +1,7 @@
 //! The CPU quota that a container runtime set for this process.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// CPUs' worth of time that this process may use, from its cgroup (version 2 `cpu.max`, version 1
 /// `cpu.cfs_quota_us`) and those above it; `None` without a quota.
@@ -14,7 +14,7 @@ pub(crate) fn cpu_quota() -> Option<f64> {
 fn quota_of(line: &str) -> Option<f64> {
     let mut fields = line.splitn(3, ':');
     let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-    let (root, read): (_, fn(&PathBuf) -> Option<f64>) = match controllers {
+    let (root, read): (_, fn(&Path) -> Option<f64>) = match controllers {
         "" => (PathBuf::from("/sys/fs/cgroup"), version_2),
         controllers if controllers.split(',').any(|one| one == "cpu") => {
             (PathBuf::from("/sys/fs/cgroup/cpu"), version_1)
@@ -23,14 +23,14 @@ fn quota_of(line: &str) -> Option<f64> {
     };
     let own = root.join(path.trim_start_matches('/'));
     let groups = own.ancestors().take_while(|group| group.starts_with(&root));
-    groups.filter_map(|group| read(&group.to_owned())).min_by(f64::total_cmp)
+    groups.filter_map(read).min_by(f64::total_cmp)
 }
 
-fn version_2(group: &PathBuf) -> Option<f64> {
+fn version_2(group: &Path) -> Option<f64> {
     parse_cpu_max(&fs::read_to_string(group.join("cpu.max")).ok()?)
 }
 
-fn version_1(group: &PathBuf) -> Option<f64> {
+fn version_1(group: &Path) -> Option<f64> {
     let read = |name| fs::read_to_string(group.join(name)).ok()?.trim().parse::<f64>().ok();
     let (quota, period) = (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?);
     (quota > 0.0 && period > 0.0).then_some(quota / period)

@@ -20,6 +20,9 @@ const WAIT: Duration = Duration::from_millis(100);
 /// How long it waits before it tries again what failed.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How often what takes long to count is counted.
+const COUNT_INTERVAL: Duration = Duration::from_millis(250);
+
 /// Changes since the base from which the overlay is folded into a new base: few enough that no
 /// change copies more than a few thousand entries.
 const FOLD_ENTRIES: usize = 4_096;
@@ -145,6 +148,7 @@ pub struct Follower {
     folding: Option<Folding>,
     /// What was in force, kept until nobody reads it, so that it is dropped here.
     retired: Vec<Arc<Live>>,
+    counted: Option<Instant>,
 }
 
 /// A fold under way, and what was applied since it began.
@@ -181,6 +185,7 @@ impl Follower {
             behind: false,
             folding: None,
             retired: Vec::new(),
+            counted: None,
         };
         let thread =
             std::thread::Builder::new().name("feed".to_owned()).spawn(|| follower.run())?;
@@ -277,7 +282,6 @@ impl Follower {
     }
 
     fn publish(&mut self, config: Arc<Config>, index: Index) {
-        self.metrics.index_tokens.set(index.tokens() as i64);
         self.metrics.index_sequence.set(index.sequence() as i64);
         self.metrics.index_overlay_entries.set(index.overlay_entries() as i64);
         self.replace(Live { config, index: Some(index) });
@@ -299,7 +303,18 @@ impl Follower {
         }
         drop(live);
         self.retired.retain(|live| Arc::strong_count(live) > 1);
+        if self.counted.is_none_or(|counted| counted.elapsed() >= COUNT_INTERVAL) {
+            self.counted = Some(Instant::now());
+            self.count();
+        }
+    }
+
+    /// What takes too long to count at every change.
+    fn count(&self) {
         self.metrics.index_age.set(self.shared.status.age().as_secs_f64());
+        if let Some(index) = &self.shared.live().index {
+            self.metrics.index_tokens.set(index.tokens() as i64);
+        }
     }
 
     fn take_over_fold(&mut self) {

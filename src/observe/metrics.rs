@@ -140,13 +140,16 @@ impl Metrics {
     }
 }
 
+/// What answers are told apart by: origin, class of status, position of the upstream.
+type Answer = (Origin, u16, Option<usize>);
+
 /// One worker's counts. Not shared: counting is an addition.
 #[derive(Debug)]
 pub struct WorkerMetrics {
     metrics: Arc<Metrics>,
     decisions: RefCell<Vec<Option<LocalIntCounter>>>,
     durations: [LocalHistogram; 4],
-    requests: RefCell<HashMap<(Origin, u16, Option<usize>), LocalIntCounter, FixedState>>,
+    requests: RefCell<HashMap<Answer, LocalIntCounter, FixedState>>,
     overhead: LocalHistogram,
     upstream_duration: LocalHistogram,
 }

@@ -34,9 +34,9 @@ use crate::store::{Actor, SqliteStore, Store};
 pub(super) use redact::hide_tokens;
 
 /// Most lines that are applied together.
-const BATCH_LINES: usize = 2_000;
+const BATCH_LINES: usize = 16_000;
 /// Bytes of lines at which a batch is applied though it has fewer.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 16 << 20;
 /// An input of fewer lines is numbered change by change, so that gates have it in force at once;
 /// after a larger one they take a snapshot.
 const BULK_LINES: usize = 1_000;

@@ -1,0 +1,19 @@
+//! The program as operators, clients and upstreams meet it: the real binary, real sockets, one
+//! file a capability. `./test` says what has to be installed.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where it is surprised")]
+
+mod support;
+
+mod bodies;
+mod cli;
+mod clients;
+mod decisions;
+mod edge;
+mod feed;
+mod headers;
+mod legacy;
+mod metrics;
+mod proxying;
+mod reload;
+mod secrets;

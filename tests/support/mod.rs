@@ -1,0 +1,18 @@
+//! The harness: what operators, clients and upstreams do, so that tests read as sentences.
+
+pub mod client;
+pub mod gate;
+pub mod home;
+pub mod metrics;
+pub mod nginx;
+pub mod tools;
+pub mod upstream;
+pub mod wait;
+pub mod world;
+
+pub use client::{Connection, Request, Response};
+pub use gate::Gate;
+pub use home::Home;
+pub use nginx::Nginx;
+pub use upstream::{Next, Seen, Upstream};
+pub use wait::{eventually, within};
