@@ -376,7 +376,7 @@ fn a_full_lane_turns_away_at_once_and_says_when_to_try_again() {
         let token = format!("slowtok-number-{}", waiting.len());
         connection.write(&Request::get(JOBS).token(&token).bytes());
         waiting.push(connection);
-        (gate.metrics().sum("portcullis_legacy_shed_total", &[]) > 0.0).then(|| waiting.len())
+        (gate.metrics().sum("portcullis_legacy_shed_total", &[]) > 0.0).then_some(waiting.len())
     });
     assert!(turned_away >= 2, "one is hashed while others wait");
     let refused = gate.get(JOBS, "slowtok-one-more-of-them");

@@ -131,6 +131,38 @@ fn a_host_is_there_once_and_agrees_with_the_target() {
 }
 
 #[test]
+fn heads_that_cannot_be_read_in_one_way_are_refused_and_never_forwarded() {
+    let (_home, upstream, gate) = start();
+    let head =
+        format!("POST /free/x HTTP/1.1\r\nHost: a.example\r\nAuthorization: Bearer {SERVICE}\r\n");
+    let chunked = "3\r\nabc\r\n0\r\n\r\n";
+    let bad = [
+        format!("{head}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
+        format!("{head}Content-Length: 3, 4\r\n\r\nabcd"),
+        format!("{head}Content-Length: +3\r\n\r\nabc"),
+        format!("{head}Content-Length: -1\r\n\r\n"),
+        format!("{head}Content-Length: 0x3\r\n\r\nabc"),
+        format!("{head}Content-Length: 99999999999999999999\r\n\r\nabc"),
+        format!("{head}Transfer-Encoding: gzip, chunked\r\n\r\n{chunked}"),
+        format!("{head}Transfer-Encoding: chunked, chunked\r\n\r\n{chunked}"),
+        format!("{head}Transfer-Encoding: identity\r\n\r\n"),
+        format!("{head}Transfer-Encoding: xchunked\r\n\r\n{chunked}"),
+        format!("{head}Transfer-Encoding : chunked\r\n\r\n{chunked}"),
+        format!("{head}X-A: b\r\n c\r\n\r\n"),
+        format!("{head}X-A : b\r\n\r\n"),
+        format!("{head} X-A: b\r\n\r\n"),
+        format!("{head}X-A: b\0c\r\n\r\n"),
+        format!("{head}X-A: b\rc\r\n\r\n"),
+        format!("{head}No-Colon\r\n\r\n"),
+        format!("{head}: empty\r\n\r\n"),
+    ];
+    for request in &bad {
+        assert_eq!(refused(&gate, request.as_bytes()), 400, "{request:?}");
+    }
+    assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
+}
+
+#[test]
 fn broken_chunks_never_become_a_complete_request() {
     let (_home, upstream, gate) = start();
     let head = format!(

@@ -122,7 +122,9 @@ fn a_bulk_import_is_in_force_and_counted() {
     eventually("the last of them", || {
         (gate.status("/me/", "imported-token-02999") == 200).then_some(())
     });
-    assert_eq!(gate.metrics().value("portcullis_index_tokens"), before + 3_000.0);
+    eventually("they are counted", || {
+        (gate.metrics().value("portcullis_index_tokens") == before + 3_000.0).then_some(())
+    });
     assert_eq!(gate.status("/me/", SERVICE), 200);
 }
 

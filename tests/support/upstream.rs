@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex};
 use super::client::{find, parse_fields};
 use super::wait::{PATIENCE, eventually};
 
+/// Header or trailer fields, by name and value.
+pub type Fields = Vec<(String, String)>;
+
 /// A request as the upstream received it.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -14,10 +17,10 @@ pub struct Seen {
     pub line: String,
     /// The head as received, with its empty line.
     pub head: String,
-    pub headers: Vec<(String, String)>,
+    pub headers: Fields,
     /// Decoded where it was chunked.
     pub body: Vec<u8>,
-    pub trailers: Vec<(String, String)>,
+    pub trailers: Fields,
 }
 
 impl Seen {
@@ -165,10 +168,7 @@ pub fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String>
     Some(String::from_utf8_lossy(&take(stream, buffer, end)?).into_owned())
 }
 
-fn read_chunked(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-) -> Option<(Vec<u8>, Vec<(String, String)>)> {
+fn read_chunked(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(Vec<u8>, Fields)> {
     let mut body = Vec::new();
     loop {
         let size = usize::from_str_radix(&read_line(stream, buffer)?, 16).unwrap();
