@@ -87,8 +87,8 @@ impl Base {
 
     /// The next base: this one with the overlay's changes in their places.
     pub(super) fn fold(&self, overlay: &Overlay) -> Result<Self, IndexError> {
-        let mut next = BaseBuilder::default();
-        next.has_sha256 = self.has_sha256 || overlay.has_sha256;
+        let has_sha256 = self.has_sha256 || overlay.has_sha256;
+        let mut next = BaseBuilder { has_sha256, ..BaseBuilder::default() };
         for account in
             self.accounts.iter().map(|account| overlay.account(account.id).unwrap_or(account))
         {
@@ -138,7 +138,7 @@ impl BaseBuilder {
     pub(super) fn add(&mut self, record: Record, policy: &Policy) -> Result<(), IndexError> {
         match record {
             Record::Account(account) => self.add_account(Account::new(&account)),
-            Record::Token(token) => self.add_token(token, policy),
+            Record::Token(token) => self.add_token(&token, policy),
             Record::Id(id) => {
                 if let Some((key, row)) = IdRow::of(&id, &policy.routes) {
                     self.ids.insert(key, row);
@@ -183,16 +183,16 @@ impl BaseBuilder {
         Ok(())
     }
 
-    fn add_token(&mut self, record: TokenRecord, policy: &Policy) -> Result<(), IndexError> {
+    fn add_token(&mut self, record: &TokenRecord, policy: &Policy) -> Result<(), IndexError> {
         self.position(record.id, record.account_id)?;
         match &record.verifier {
             Verifier::Digest { .. } | Verifier::Sha256(_) => {
                 let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return Ok(()) };
                 self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
-                self.add_fast(bits, &record, policy)
+                self.add_fast(bits, record, policy)
             }
             Verifier::Hash { .. } | Verifier::Introspect { .. } => {
-                self.slow.insert(Arc::new(SlowToken::new(&record, policy)));
+                self.slow.insert(Arc::new(SlowToken::new(record, policy)));
                 Ok(())
             }
         }

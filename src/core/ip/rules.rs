@@ -143,10 +143,10 @@ impl Prefixes {
         for (action, prefix) in rules {
             match canonical(prefix).unwrap_or(prefix) {
                 IpNet::V4(net) => {
-                    v4.push(Entry::new(net.addr().to_bits(), net.prefix_len(), action))
+                    v4.push(Entry::new(net.addr().to_bits(), net.prefix_len(), action));
                 }
                 IpNet::V6(net) => {
-                    v6.push(Entry::new(net.addr().to_bits(), net.prefix_len(), action))
+                    v6.push(Entry::new(net.addr().to_bits(), net.prefix_len(), action));
                 }
             }
         }

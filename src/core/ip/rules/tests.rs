@@ -416,7 +416,7 @@ proptest! {
 #[test]
 fn every_number_of_separate_hosts_is_judged_right() {
     for count in (0..160).chain([280, 281, 288, 289, 290, 300, 364, 365, 366]) {
-        let action = |at: u32| if at % 3 == 0 { Deny } else { Allow };
+        let action = |at: u32| if at.is_multiple_of(3) { Deny } else { Allow };
         let v4 = (0..count).map(|at| (action(at), v4_net(2 * at + 1, 32)));
         let v6 = (0..count).map(|at| (action(at), v6_net(u128::from(2 * at + 1) << 64, 128)));
         let set = IpRules::compile(&v4.chain(v6).collect::<Vec<_>>());
@@ -432,7 +432,7 @@ fn every_number_of_separate_hosts_is_judged_right() {
 
 #[test]
 fn the_deepest_nesting_is_judged_right() {
-    let action = |length: u8| if length % 2 == 0 { Allow } else { Deny };
+    let action = |length: u8| if length.is_multiple_of(2) { Allow } else { Deny };
     let v4 = (0..=32).map(|length| (action(length), v4_net(u32::MAX, length)));
     let v6 = (0..=128).map(|length| (action(length), v6_net(0, length)));
     let list: Vec<Rule> = v4.chain(v6).collect();
