@@ -87,16 +87,11 @@ impl Base {
 
     /// The next base: this one with the overlay's changes in their places.
     pub(super) fn fold(&self, overlay: &Overlay) -> Result<Self, IndexError> {
-<<<<<<< HEAD
         let mut next = BaseBuilder {
             has_sha256: self.has_sha256 || overlay.has_sha256,
             ids: self.ids.clone(),
             ..BaseBuilder::default()
         };
-=======
-        let has_sha256 = self.has_sha256 || overlay.has_sha256;
-        let mut next = BaseBuilder { has_sha256, ..BaseBuilder::default() };
->>>>>>> h7
         for account in
             self.accounts.iter().map(|account| overlay.account(account.id).unwrap_or(account))
         {
