@@ -1,6 +1,9 @@
 //! What a decision costs, at three sizes, beside what it is made of: a keyed digest and reads of
 //! memory that no cache holds.
 
+// What is measured beside the times is printed beside them.
+#![allow(clippy::print_stdout)]
+
 mod support;
 
 use std::hint::black_box;

@@ -1,5 +1,8 @@
 //! What it costs to build an index, to apply changes to it and to fold them into its base.
 
+// What is measured beside the times is printed beside them.
+#![allow(clippy::print_stdout)]
+
 mod support;
 
 use std::hint::black_box;

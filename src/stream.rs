@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+/// Up to this many bytes, copying them together costs less than `writev` does beside `send`.
+const GATHER_BYTES: usize = 2048;
+
 /// A connection of either kind.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -56,7 +59,17 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        let length = bufs.iter().map(|buf| buf.len()).sum::<usize>();
+        if length > GATHER_BYTES {
+            return either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
+        }
+        let mut gathered = [0; GATHER_BYTES];
+        let mut end = 0;
+        for buf in bufs {
+            gathered[end..end + buf.len()].copy_from_slice(buf);
+            end += buf.len();
+        }
+        self.poll_write(cx, &gathered[..end])
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,6 +3,8 @@
 // A global allocator that counts cannot be written without `unsafe`, and the crate denies it:
 // hence a binary of its own.
 #![allow(unsafe_code)]
+// Clippy lets `#[test]` functions unwrap, but not what prepares them.
+#![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -115,7 +115,7 @@ impl Synthetic {
         let mut numbers: Vec<usize> = (0..self.tokens.min(PRESENTED_LIMIT)).collect();
         Draw(3).shuffle(&mut numbers);
         let request =
-            |number| Request::new(secret(number), (number % self.accounts) as u64, number);
+            |number| Request::new(&secret(number), (number % self.accounts) as u64, number);
         numbers.into_iter().map(request).collect()
     }
 
@@ -123,7 +123,7 @@ impl Synthetic {
     pub fn misses(&self) -> Vec<Request> {
         let unknown = |number| secret(usize::MAX - number);
         let account = |number| (number % self.accounts) as u64;
-        (0..1 << 16).map(|number| Request::new(unknown(number), account(number), number)).collect()
+        (0..1 << 16).map(|number| Request::new(&unknown(number), account(number), number)).collect()
     }
 }
 
@@ -152,7 +152,7 @@ pub fn account(id: u64) -> Record {
         id,
         plan: Plan::Enterprise,
         state: AccountState::Open,
-        ip_rules_enabled: id % 4 != 0,
+        ip_rules_enabled: !id.is_multiple_of(4),
         ip_rules,
         projects: (0..PROJECTS).map(|project| id * PROJECTS + project).collect(),
     })
@@ -193,7 +193,7 @@ pub struct Request {
 
 impl Request {
     /// By turns a plain route, one with a query, and one that asks the id index.
-    fn new(secret: Secret, account: u64, number: usize) -> Self {
+    fn new(secret: &Secret, account: u64, number: usize) -> Self {
         let (method, rest, query) = match number % 3 {
             0 => ("GET", "jobs/".to_owned(), None),
             1 => (

@@ -87,8 +87,10 @@ impl Store {
     }
 }
 
-/// A route with the captures of one path, by name.
-type Found<'w> = (usize, &'w RouteSpec, Vec<(String, String)>);
+/// The captured segments of one path, by name.
+type Captured = Vec<(String, String)>;
+/// A route with its captures.
+type Found<'w> = (usize, &'w RouteSpec, Captured);
 
 /// Steps 0 to 8.
 pub(super) fn decide(world: &World, store: &Store, request: &Request, now: Timestamp) -> Answer {
@@ -144,7 +146,7 @@ fn is_public(target: &Target<'_>) -> bool {
 fn step_0<'w>(world: &'w World, request: &Request) -> Result<Target<'w>, Reason> {
     let forms = unusual_forms(&request.path).ok_or(Reason::BadRequest)?;
     let let_through = |form: &&str| world.allow_in_path.iter().any(|allowed| allowed == form);
-    if request.ambiguity.is_some() || !forms.iter().all(|form| let_through(&form)) {
+    if request.ambiguity.is_some() || !forms.iter().all(let_through) {
         return Err(Reason::BadRequest);
     }
     let target = find_route(world, request);
@@ -219,7 +221,7 @@ fn find_route<'w>(world: &'w World, request: &Request) -> Target<'w> {
 }
 
 /// How specific each segment's match is (the end 0, literal 1, capture 2, rest 3), and captures.
-fn match_path(pattern: &str, path: &str) -> Option<(Vec<u8>, Vec<(String, String)>)> {
+fn match_path(pattern: &str, path: &str) -> Option<(Vec<u8>, Captured)> {
     let split = |path: &str| {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
