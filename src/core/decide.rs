@@ -1,7 +1,7 @@
 //! The decision: steps 0 to 8, in their order, each a function that passes or gives a reason.
 //!
 //! [`decide`] reads one index and allocates nothing on the way to a permit. [`explain`] walks the
-//! same functions with a [`Trace`] that writes down what they say.
+//! same functions with a trace that writes down what they say.
 //!
 //! [`explain`]: super::explain
 

@@ -78,6 +78,8 @@ pub(crate) async fn forward(
         tracing::warn!(upstream = upstream.name, "switched protocols without having been asked");
         return Err(Refusal::BadGateway);
     }
+    // The upstream's version is between it and the gate.
+    head.version = Version::default();
     headers::strip_response(&mut head.headers);
     head.headers.insert(crate::edge::DECISION_ID, plan.decision_id);
     if plan.is_legacy {
