@@ -367,6 +367,26 @@ fn a_kept_connection_that_the_upstream_closed_is_not_a_failure() {
 }
 
 #[test]
+fn an_idle_connection_that_the_upstream_closes_on_a_request_is_not_a_failure() {
+    let upstream = Upstream::raw(|mut stream| {
+        let mut buffer = Vec::new();
+        if read_request(&mut stream, &mut buffer).is_some() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        }
+        // The next request is read and left without an answer.
+        let _ = read_request(&mut stream, &mut buffer);
+    });
+    let (_home, gate) = start(&upstream);
+    let mut connection = gate.connect();
+    assert_eq!(connection.send(&free(JOBS)).status, 200);
+    let idle_since = Instant::now();
+    eventually("the upstream's connection is idle", || {
+        (idle_since.elapsed() > Duration::from_millis(700)).then_some(())
+    });
+    assert_eq!(connection.send(&free(JOBS)).status, 200);
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let upstream = Upstream::scripted(|seen, stream| {
         let number = seen.line.split("n=").nth(1).unwrap().split(' ').next().unwrap();

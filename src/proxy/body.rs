@@ -30,7 +30,8 @@ pub(crate) enum BodyError {
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    incoming: Incoming,
+    /// `None` where there is no body.
+    incoming: Option<Incoming>,
     exchange: Rc<Exchange>,
     left: u64,
     credential_headers: Rc<[HeaderName]>,
@@ -44,7 +45,21 @@ impl RequestBody {
         limit: Option<u64>,
         credential_headers: Rc<[HeaderName]>,
     ) -> Self {
+        let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self { incoming, exchange, left: limit.unwrap_or(u64::MAX), credential_headers }
+    }
+
+    /// The same once more, where there is no body.
+    pub(super) fn again(&self) -> Option<Self> {
+        if self.incoming.is_some() {
+            return None;
+        }
+        Some(Self {
+            incoming: None,
+            exchange: self.exchange.clone(),
+            left: self.left,
+            credential_headers: self.credential_headers.clone(),
+        })
     }
 }
 
@@ -57,10 +72,12 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Some(frame) = ready!(Pin::new(&mut this.incoming).poll_frame(cx)) else {
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) else {
             this.exchange.sent();
             return Poll::Ready(None);
         };
+        let ends = incoming.is_end_stream();
         let mut frame = frame.inspect_err(|_| this.exchange.break_off())?;
         if let Some(data) = frame.data_ref() {
             let Some(left) = this.left.checked_sub(data.len() as u64) else {
@@ -72,18 +89,18 @@ impl Body for RequestBody {
         } else if let Some(trailers) = frame.trailers_mut() {
             headers::strip_request_trailers(trailers, &this.credential_headers);
         }
-        if this.incoming.is_end_stream() {
+        if ends {
             this.exchange.sent();
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -127,8 +127,8 @@ enum SendError {
 }
 
 /// Sends to the endpoint whose turn it is or, if it cannot be reached, to the next: on an idle
-/// connection or, if none takes the request, on a new one. A request of which
-/// anything may have been sent is not sent again.
+/// connection or, if none takes the request, on a new one. A request of which anything may have
+/// been sent is not sent again, unless it may be and its connection was closed for idleness.
 async fn send(
     pool: &Rc<Pool>,
     mut request: Request<RequestBody>,
@@ -136,9 +136,10 @@ async fn send(
     let mut unreachable = ConnectError::Timeout(Duration::ZERO);
     for endpoint in pool.endpoints() {
         while let Some(mut lease) = pool.reuse(endpoint) {
+            let again = if lease.may_be_closing() { again(&request) } else { None };
             match lease.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, lease)),
-                Err(mut failed) => match failed.take_message() {
+                Err(mut failed) => match failed.take_message().or(again) {
                     Some(unsent) => request = unsent,
                     None => return Err(SendError::Broken(failed.into_error())),
                 },
@@ -155,6 +156,17 @@ async fn send(
         }
     }
     Err(unreachable.into())
+}
+
+/// A copy of a request that may be sent twice: of an idempotent method (RFC 9110 section 9.2.2)
+/// and without a body.
+fn again(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let body = request.method().is_idempotent().then(|| request.body().again())??;
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 fn refusal(error: &SendError, upstream: &str) -> Refusal {

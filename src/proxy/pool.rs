@@ -20,6 +20,10 @@ const IDLE_LIMIT: usize = 256;
 /// close theirs.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// How long a connection is idle before a request on it is prepared to be sent again: what
+/// closes connections sooner says so in its answer.
+const DOUBTFUL_TIME: Duration = Duration::from_millis(500);
+
 /// How long an endpoint that could not be reached is tried only after the others.
 const FAILED_TIME: Duration = Duration::from_secs(1);
 
@@ -101,7 +105,8 @@ impl Pool {
     pub(crate) fn reuse(self: &Rc<Self>, endpoint: usize) -> Option<Lease> {
         let mut idle = self.idle[endpoint].borrow_mut();
         let ready = std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready())?;
-        Some(Lease { pool: self.clone(), endpoint, sender: ready.sender })
+        let idle_since = Some(ready.since);
+        Some(Lease { pool: self.clone(), endpoint, sender: ready.sender, idle_since })
     }
 
     /// A new connection to this endpoint.
@@ -110,7 +115,7 @@ impl Pool {
         let connected = connect(&self.upstream.endpoints[endpoint], limit).await;
         self.failed[endpoint].set(connected.is_err().then(Instant::now));
         match connected {
-            Ok(sender) => Ok(Lease { pool: self.clone(), endpoint, sender }),
+            Ok(sender) => Ok(Lease { pool: self.clone(), endpoint, sender, idle_since: None }),
             Err(error) => {
                 tracing::warn!(upstream = self.upstream.name, endpoint, %error, "endpoint failed");
                 Err(error)
@@ -138,9 +143,17 @@ pub(crate) struct Lease {
     pool: Rc<Pool>,
     endpoint: usize,
     pub(crate) sender: SendRequest<RequestBody>,
+    /// Since when it had not been used; `None` for a new one.
+    idle_since: Option<Instant>,
 }
 
 impl Lease {
+    /// Whether the upstream may be closing it at this moment, as servers do with connections
+    /// that they have not heard of for seconds.
+    pub(crate) fn may_be_closing(&self) -> bool {
+        self.idle_since.is_some_and(|since| since.elapsed() >= DOUBTFUL_TIME)
+    }
+
     pub(crate) fn give_back(mut self) {
         if self.sender.is_ready() {
             self.pool.keep(self.endpoint, self.sender);
