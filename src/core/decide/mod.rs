@@ -1,0 +1,305 @@
+//! The decision: steps 0 to 8, in their order, each a function that passes or gives a reason.
+//!
+//! [`decide`] reads one index and allocates nothing on the way to a permit. [`explain`] walks the
+//! same functions with a trace that writes down what they say.
+//!
+//! What each step finds is put into words in `describe`, only where somebody listens.
+//!
+//! [`explain`]: super::explain
+
+mod describe;
+mod holdings;
+mod ids;
+mod permission;
+mod steps;
+
+pub(super) use holdings::{write_permission_sets, write_projects};
+pub(super) use permission::Granted;
+pub use permission::PROJECTS_HEADER_BYTES;
+
+use describe::describe_credential;
+use ids::id;
+use permission::permission;
+use steps::{account, account_scope, ip_rules, route, validity};
+
+use super::facts::{CredentialError, Facts};
+use super::index::{Index, Token};
+use super::path;
+use super::record::{Timestamp, TokenId};
+use super::routes::{Captures, Lookup, Requires, Route};
+use super::token::{Malformed, has_our_prefix};
+use super::verdict::{Bearer, Caller, Denial, Lane, Permit, Reason, SlowRequest, Verdict};
+
+/// A step of the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// 0: one unambiguous message with a canonical path.
+    Request,
+    /// 1: exactly one credential.
+    Credential,
+    /// 2: a known token.
+    Token,
+    /// 3: neither revoked nor outside its time.
+    Validity,
+    /// 4: the account is open.
+    Account,
+    /// 5: IP rules.
+    IpRules,
+    /// 6: a route.
+    Route,
+    /// 7: the token's own account.
+    AccountScope,
+    /// 8: permission.
+    Permission,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Request,
+        Self::Credential,
+        Self::Token,
+        Self::Validity,
+        Self::Account,
+        Self::IpRules,
+        Self::Route,
+        Self::AccountScope,
+        Self::Permission,
+    ];
+
+    /// The name in `explain`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Credential => "credential",
+            Self::Token => "token",
+            Self::Validity => "validity",
+            Self::Account => "account",
+            Self::IpRules => "ip_rules",
+            Self::Route => "route",
+            Self::AccountScope => "account_scope",
+            Self::Permission => "permission",
+        }
+    }
+}
+
+/// Writes down what the steps find; [`NoTrace`] compiles to nothing.
+pub(super) trait Trace {
+    fn pass(&mut self, step: Step, detail: impl FnOnce() -> String);
+    fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> String);
+}
+
+/// Writes nothing down.
+pub(super) struct NoTrace;
+
+impl Trace for NoTrace {
+    #[inline]
+    fn pass(&mut self, _: Step, _: impl FnOnce() -> String) {}
+    #[inline]
+    fn fail(&mut self, _: Step, _: impl FnOnce() -> String, _: impl FnOnce() -> String) {}
+}
+
+/// Decides about a request by one index.
+#[inline]
+pub fn decide<'i>(index: &'i Index, facts: &Facts<'_>, now: Timestamp) -> Verdict<'i> {
+    judge(index, facts, now, &mut NoTrace)
+}
+
+/// Decides again about a request whose token the slow lane has recognised: from step 3, by the
+/// newest index, in which the token may be revoked by now.
+pub fn resume<'i>(
+    index: &'i Index,
+    facts: &Facts<'_>,
+    token: TokenId,
+    lane: Lane,
+    now: Timestamp,
+) -> Verdict<'i> {
+    let trace = &mut NoTrace;
+    let judged = request(index, facts, trace).and_then(|target| {
+        // The newest index may have other routes.
+        if let Some(permit) = public(index, &target) {
+            return Ok(permit);
+        }
+        match index.find_slow(token) {
+            Some(token) => admit(index, facts, &target, token, lane, now, trace),
+            None => Err(refuse(facts, Reason::UnknownToken, None, lane)),
+        }
+    });
+    judged.map_or_else(Verdict::Deny, Verdict::Allow)
+}
+
+pub(super) fn judge<'i, T: Trace>(
+    index: &'i Index,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    trace: &mut T,
+) -> Verdict<'i> {
+    let judged = request(index, facts, trace).and_then(|target| {
+        if let Some(permit) = public(index, &target) {
+            return Ok(Verdict::Allow(permit));
+        }
+        let secret = credential(facts, trace)?;
+        match index.find_secret(secret) {
+            Some(token) => {
+                trace.pass(Step::Token, || format!("token {}, found by digest", token.id));
+                admit(index, facts, &target, token, Lane::Fast, now, trace).map(Verdict::Allow)
+            }
+            None => unknown(index, facts, &target, secret, now, trace).map(Verdict::Slow),
+        }
+    });
+    judged.unwrap_or_else(Verdict::Deny)
+}
+
+/// What the request asks for.
+pub(super) struct Target<'i> {
+    route: Option<&'i Route>,
+    captures: Captures,
+    method_missing: bool,
+}
+
+/// Step 0.
+pub(super) fn request<'i, T: Trace>(
+    index: &'i Index,
+    facts: &Facts<'_>,
+    trace: &mut T,
+) -> Result<Target<'i>, Denial> {
+    let policy = index.policy();
+    let bad = |trace: &mut T, detail: &dyn std::fmt::Display, fix: &str| {
+        trace.fail(Step::Request, || detail.to_string(), || fix.to_owned());
+        refuse(facts, Reason::BadRequest, None, Lane::None)
+    };
+    if let Some(ambiguity) = facts.ambiguity {
+        return Err(bad(trace, &ambiguity, "the client must send one unambiguous message"));
+    }
+    let forms = path::check(facts.path, policy.allow_in_path)
+        .map_err(|error| bad(trace, &error, "the client must send the canonical path"))?;
+    let target = match policy.routes.lookup(facts.method, facts.host, facts.path) {
+        Lookup::Route(route, captures) => {
+            Target { route: Some(route), captures, method_missing: false }
+        }
+        Lookup::MethodNotInTable => {
+            Target { route: None, captures: Captures::default(), method_missing: true }
+        }
+        Lookup::NoPath => {
+            Target { route: None, captures: Captures::default(), method_missing: false }
+        }
+    };
+    if !forms.is_none() && target.route.is_some_and(|route| route.captures) {
+        let detail = "`allow_in_path` does not hold on routes with captures";
+        return Err(bad(trace, &detail, "the client must send the canonical path"));
+    }
+    trace.pass(Step::Request, || "one message, canonical path".to_owned());
+    Ok(target)
+}
+
+/// Past step 0 nothing else is asked on a public route.
+pub(super) fn public<'i>(index: &'i Index, target: &Target<'i>) -> Option<Permit<'i>> {
+    let route = target.route.filter(|route| route.requires == Requires::Public)?;
+    Some(Permit {
+        policy: index.policy(),
+        route: Some(route),
+        upstream: route.upstream,
+        bearer: None,
+        lane: Lane::None,
+    })
+}
+
+/// Step 1.
+#[inline]
+fn credential<'r, T: Trace>(facts: &Facts<'r>, trace: &mut T) -> Result<&'r [u8], Denial> {
+    match facts.credential.token() {
+        Ok(secret) => {
+            trace.pass(Step::Credential, || "exactly one, well formed".to_owned());
+            Ok(secret)
+        }
+        Err(error) => {
+            trace.fail(
+                Step::Credential,
+                || describe_credential(error).to_owned(),
+                || "send `Authorization: Bearer TOKEN`, once".to_owned(),
+            );
+            Err(refuse(facts, credential_reason(error), None, Lane::None))
+        }
+    }
+}
+
+fn credential_reason(error: CredentialError) -> Reason {
+    match error {
+        CredentialError::Missing => Reason::NoCredential,
+        CredentialError::Several => Reason::MultipleCredentials,
+        CredentialError::Malformed(Malformed::Checksum) => Reason::BadChecksum,
+        CredentialError::Scheme | CredentialError::Malformed(_) => Reason::MalformedCredential,
+    }
+}
+
+/// Step 2, where the index does not have the token: a case for the slow lane, or unknown.
+#[cold]
+fn unknown<T: Trace>(
+    index: &Index,
+    facts: &Facts<'_>,
+    target: &Target<'_>,
+    secret: &[u8],
+    now: Timestamp,
+    trace: &mut T,
+) -> Result<SlowRequest, Denial> {
+    let candidates = match index.policy().candidates_limit == 0 || has_our_prefix(secret) {
+        true => Vec::new(),
+        false => index.candidates(secret, path_account(facts, target), now),
+    };
+    if candidates.is_empty() {
+        trace.fail(Step::Token, || "no token has this digest, and none could have this hash".to_owned(), || {
+            "use a token of `portcullis token list`, or make one: `portcullis token create --account N --name NAME --grant SET`".to_owned()
+        });
+        return Err(refuse(facts, Reason::UnknownToken, None, Lane::Fast));
+    }
+    trace.pass(Step::Token, || format!("slow lane: {} candidates by hash", candidates.len()));
+    Ok(SlowRequest {
+        digest: index.policy().keys.current().digest(secret),
+        candidates,
+        accepted_scheme: facts.credential.has_accepted_scheme(),
+    })
+}
+
+fn path_account(facts: &Facts<'_>, target: &Target<'_>) -> Option<u64> {
+    let capture = target.route?.account?;
+    id(target.captures.text(facts.path, capture))
+}
+
+/// Steps 3 to 8, for a token that is known.
+pub(super) fn admit<'i, T: Trace>(
+    index: &'i Index,
+    facts: &Facts<'_>,
+    target: &Target<'i>,
+    token: Token<'i>,
+    lane: Lane,
+    now: Timestamp,
+    trace: &mut T,
+) -> Result<Permit<'i>, Denial> {
+    let refused = |reason| refuse(facts, reason, Some(&token), lane);
+    validity(&token, now, trace).map_err(refused)?;
+    account(&token, trace).map_err(refused)?;
+    ip_rules(&token, facts, trace).map_err(refused)?;
+    let upstream = route(index, target, trace).map_err(refused)?;
+    account_scope(&token, target, facts, trace).map_err(refused)?;
+    let granted = permission(index, &token, target, facts, trace).map_err(refused)?;
+    Ok(Permit {
+        policy: index.policy(),
+        route: target.route,
+        upstream,
+        bearer: Some(Bearer { token, granted }),
+        lane,
+    })
+}
+
+fn refuse(facts: &Facts<'_>, reason: Reason, token: Option<&Token<'_>>, lane: Lane) -> Denial {
+    Denial {
+        reason,
+        caller: token.map(|token| Caller {
+            token_id: token.id,
+            account_id: token.account.id(),
+            user_id: token.user.map(|user| user.id),
+        }),
+        accepted_scheme: facts.credential.has_accepted_scheme(),
+        lane,
+    }
+}
