@@ -36,9 +36,11 @@ impl GateBody {
         Self::new(Kind::Upstream(body))
     }
 
-    /// This body, keeping `answering` to its end.
+    /// This body, keeping `answering` to its end, unless it is there whole already: a client of
+    /// HTTP/2 that grants no window would never let it end, and hold its connection for ever.
     pub(crate) fn with(self, answering: Answering) -> Self {
-        Self { _answering: Some(answering), ..self }
+        let goes_on = matches!(self.kind, Kind::Upstream(_));
+        Self { _answering: goes_on.then_some(answering), ..self }
     }
 
     fn new(kind: Kind) -> Self {

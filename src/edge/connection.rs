@@ -239,3 +239,22 @@ impl AsyncWrite for Socket {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::body::GateBody;
+    use crate::edge::deadline::Deadlines;
+
+    #[test]
+    fn an_answer_of_the_gate_s_own_holds_no_connection_whether_it_is_read_or_not() {
+        let deadlines = Rc::new(Deadlines::default());
+        let connection = Rc::new(Connection::new(None, deadlines.watch(), Duration::from_secs(10)));
+        let unread = GateBody::full("answer".into()).with(connection.begin());
+        assert_eq!(connection.phase.get(), Phase::Idle);
+        deadlines.tick(std::time::Instant::now() + 2 * KEEP_ALIVE_TIMEOUT);
+        let cx = Context::from_waker(std::task::Waker::noop());
+        assert!(connection.watch.poll_expired(&cx).is_ready());
+        drop(unread);
+    }
+}
