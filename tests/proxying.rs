@@ -203,6 +203,43 @@ fn chunked_bodies_pass_both_ways_with_trailers() {
 }
 
 #[test]
+fn a_body_without_a_length_passes_with_every_method() {
+    let upstream = Upstream::start();
+    let (_home, gate) = start(&upstream);
+    for method in ["GET", "POST"] {
+        let request = Request::new(method, "/free/x")
+            .token(SERVICE)
+            .header("Transfer-Encoding", "chunked")
+            .raw_body(b"3\r\nabc\r\n0\r\n\r\n");
+        assert_eq!(gate.send(&request).status, 200);
+        assert_eq!(upstream.last().body, b"abc", "{method}");
+    }
+}
+
+#[test]
+fn an_upstream_that_says_two_lengths_is_502() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n\
+         5\r\nhello\r\n0\r\n\r\n",
+    );
+    let (_home, gate) = start(&upstream);
+    assert_eq!(gate.send(&free(JOBS)).status, 502);
+}
+
+#[test]
+fn an_upstream_of_http_1_0_does_not_end_the_client_s_connection() {
+    let upstream = Upstream::scripted(|_, stream| {
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nuntil the end").unwrap();
+        Next::Close
+    });
+    let (_home, gate) = start(&upstream);
+    let mut connection = gate.connect();
+    for _ in 0..2 {
+        assert_eq!(connection.send(&free(JOBS)).text(), "until the end");
+    }
+}
+
+#[test]
 fn lengths_pass_as_lengths() {
     let upstream = Upstream::start();
     let (_home, gate) = start(&upstream);

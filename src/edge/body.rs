@@ -13,8 +13,9 @@ use crate::proxy::{BodyError, UpstreamBody};
 #[derive(Debug)]
 pub(crate) struct GateBody {
     kind: Kind,
-    /// Told by its drop that the answer is at its end.
-    _answering: Option<Answering>,
+    /// Told by its drop that the answer is at its end. Not kept for what is there whole: HTTP/2
+    /// holds on to a body for as long as the client grants no window, for ever if need be.
+    answering: Option<Answering>,
 }
 
 #[derive(Debug)]
@@ -36,13 +37,14 @@ impl GateBody {
         Self::new(Kind::Upstream(body))
     }
 
-    /// This body, keeping `answering` to its end.
+    /// This body, keeping `answering` until its last byte is taken over.
     pub(crate) fn with(self, answering: Answering) -> Self {
-        Self { _answering: Some(answering), ..self }
+        let goes_on = matches!(self.kind, Kind::Upstream(_)) && !self.is_end_stream();
+        Self { answering: goes_on.then_some(answering), ..self }
     }
 
     fn new(kind: Kind) -> Self {
-        Self { kind, _answering: None }
+        Self { kind, answering: None }
     }
 }
 
@@ -54,10 +56,15 @@ impl Body for GateBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().kind {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
             Kind::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Upstream(body) => Pin::new(body).poll_frame(cx),
+        };
+        if this.is_end_stream() || matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            this.answering = None;
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

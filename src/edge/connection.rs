@@ -27,6 +27,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS_LIMIT: u32 = 128;
 
+/// What waits on one stream for a client that reads slowly, in bytes. A client can open as many
+/// streams as there may be and read none of them.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Smallest buffer that hyper reads heads into, in bytes.
 const MIN_BUFFER_BYTES: usize = 8192;
 
@@ -163,6 +167,7 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
     builder
         .http2()
         .max_concurrent_streams(STREAMS_LIMIT)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(128)
@@ -237,5 +242,24 @@ impl AsyncWrite for Socket {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::body::GateBody;
+    use crate::edge::deadline::Deadlines;
+
+    #[test]
+    fn an_answer_of_the_gate_s_own_holds_no_connection_whether_it_is_read_or_not() {
+        let deadlines = Rc::new(Deadlines::default());
+        let connection = Rc::new(Connection::new(None, deadlines.watch(), Duration::from_secs(10)));
+        let unread = GateBody::full("answer".into()).with(connection.begin());
+        assert_eq!(connection.phase.get(), Phase::Idle);
+        deadlines.tick(std::time::Instant::now() + 2 * KEEP_ALIVE_TIMEOUT);
+        let cx = Context::from_waker(std::task::Waker::noop());
+        assert!(connection.watch.poll_expired(&cx).is_ready());
+        drop(unread);
     }
 }

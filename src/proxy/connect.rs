@@ -11,6 +11,9 @@ use super::body::RequestBody;
 use crate::config::Endpoint;
 use crate::stream::Stream;
 
+/// Longest head of an answer, and what is read ahead of a client that reads slowly, in bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// Why there is no connection to an upstream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
@@ -32,7 +35,8 @@ pub(crate) async fn connect(
 ) -> Result<SendRequest<RequestBody>, ConnectError> {
     let stream = tokio::time::timeout(limit, open(endpoint));
     let stream = stream.await.map_err(|_| ConnectError::Timeout(limit))??;
-    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    let (sender, connection) =
+        http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");

@@ -78,6 +78,10 @@ pub(crate) async fn forward(
         tracing::warn!(upstream = upstream.name, "switched protocols without having been asked");
         return Err(Refusal::BadGateway);
     }
+    if headers::has_two_lengths(&head.headers) {
+        tracing::warn!(upstream = upstream.name, "the length of the answer is ambiguous");
+        return Err(Refusal::BadGateway);
+    }
     // The upstream's version is between it and the gate.
     head.version = Version::default();
     headers::strip_response(&mut head.headers);
@@ -113,6 +117,9 @@ fn outgoing(
     head.extensions.clear();
     headers::strip_request(&mut head.headers, &plan.credential_headers);
     headers::for_http1(&mut head.headers, host);
+    if !body.is_end_stream() {
+        headers::frame_body(&mut head.headers);
+    }
     headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, plan.client);
     Ok(Request::from_parts(head, body))
 }

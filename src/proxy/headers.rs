@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING,
 };
 
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-portcullis-account-id");
@@ -135,6 +136,20 @@ pub(crate) fn for_http1(headers: &mut HeaderMap, host: HeaderValue) {
     }
 }
 
+/// Frames a body whose length nobody said. Left to itself, hyper takes a `GET` without a length
+/// for one without a body, and drops it.
+pub(crate) fn frame_body(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// Whether an upstream says the length of its answer in two ways, which is how answers are
+/// smuggled (RFC 9112 section 6.3).
+pub(crate) fn has_two_lengths(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)
+}
+
 /// Turns an upstream's head into the one that the client gets.
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
     strip_named_in_connection(headers);
@@ -244,6 +259,25 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["content-length", "te"]);
         assert_eq!(headers[TE], "trailers");
+    }
+
+    #[test]
+    fn a_body_is_framed_by_its_length_or_else_by_chunks() {
+        let (mut said, mut unsaid) = (map(&[("content-length", "3")]), HeaderMap::new());
+        frame_body(&mut said);
+        frame_body(&mut unsaid);
+        assert_eq!(said, map(&[("content-length", "3")]));
+        assert_eq!(unsaid, map(&[("transfer-encoding", "chunked")]));
+    }
+
+    #[test]
+    fn an_answer_has_one_length_at_most() {
+        assert!(has_two_lengths(&map(&[
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked")
+        ])));
+        assert!(!has_two_lengths(&map(&[("transfer-encoding", "chunked")])));
+        assert!(!has_two_lengths(&map(&[("content-length", "3")])));
     }
 
     #[test]
