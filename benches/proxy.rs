@@ -104,7 +104,7 @@ fn configure(folder: &Path, upstream: SocketAddr, secret: &Secret) -> Config {
 
 fn fill(config: &Config, secret: &Secret) {
     let StoreUrl::Sqlite(path) = &config.store;
-    let store = SqliteStore::create(path, config.store_rules()).expect("a store");
+    let store = SqliteStore::create(path, portcullis::app::store_rules(config)).expect("a store");
     let key = config.keys.current();
     let digest = key.digest(secret.expose().as_bytes());
     let grant = Grant {

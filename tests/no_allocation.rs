@@ -202,7 +202,7 @@ impl Request {
             host: Some("API.example.com:443"),
             credential: match &self.credentials {
                 Credentials::Missing => Credential::Missing,
-                Credentials::Several => Credential::Several,
+                Credentials::Several => Credential::Several { accepted_scheme: true },
                 Credentials::Bearer(value) => Credential::Authorization(value.as_bytes()),
             },
             client: Some(self.client),

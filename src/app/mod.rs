@@ -9,3 +9,15 @@ pub use hardening::harden;
 pub use reload::ReloadError;
 pub(crate) use serve::Control;
 pub use serve::{AppError, Gate, Stop};
+
+use crate::config::Config;
+use crate::store::Rules;
+
+/// What the store enforces of a configuration.
+pub fn store_rules(config: &Config) -> Rules {
+    Rules {
+        permission_sets: config.permission_sets.clone(),
+        cutoff_end: config.legacy.cutoff_end,
+        candidates_limit: config.legacy.candidates_limit,
+    }
+}

@@ -75,7 +75,7 @@ impl Reloader {
         };
         let next = Arc::new(next);
         self.follower.reconfigure(next.clone())?;
-        self.store.replace_rules(next.store_rules());
+        self.store.replace_rules(super::store_rules(&next));
         self.connections.set(next.limits.connections);
         if let Some(lane) = lane {
             self.lane.store(lane);

@@ -70,7 +70,7 @@ impl Gate {
             config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
         let StoreUrl::Sqlite(path) = &config.store;
-        let store = Arc::new(SqliteStore::open(path, config.store_rules())?);
+        let store = Arc::new(SqliteStore::open(path, crate::app::store_rules(&config))?);
         let metrics = Metrics::new();
         let slow = Arc::new(ArcSwapOption::from(lane::start(&config.legacy, &metrics)?));
         let workers = workers(config.gate.workers);

@@ -50,8 +50,8 @@ fn store_diagnostic(config: &Config) -> Option<Diagnostic> {
             "make one with `portcullis init DIR`, or correct `[store] url`",
         ));
     }
-    let opened =
-        SqliteStore::open(path, config.store_rules()).and_then(|store| store.data_version());
+    let opened = SqliteStore::open(path, crate::app::store_rules(config))
+        .and_then(|store| store.data_version());
     let error = opened.err()?;
     Some(about(Severity::Error, error.to_string(), "correct `[store] url`, or restore a backup"))
 }

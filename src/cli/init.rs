@@ -90,7 +90,7 @@ fn fill(
         Failure { exit: Exit::Invalid, message: Some("the samples are invalid".to_owned()) }
     })?;
     let path = store_path(&config);
-    let store = SqliteStore::create(path, config.store_rules())?;
+    let store = SqliteStore::create(path, crate::app::store_rules(&config))?;
     made.0.extend(["", "-wal", "-shm"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

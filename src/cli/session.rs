@@ -62,14 +62,14 @@ impl Session<'_> {
     /// Loads the configuration and opens the store.
     pub(super) fn open(&mut self) -> Result<Opened, Failure> {
         let config = self.load_config()?;
-        let store = SqliteStore::open(store_path(&config), config.store_rules())?;
+        let store = SqliteStore::open(store_path(&config), crate::app::store_rules(&config))?;
         Ok(Opened { config, store })
     }
 
     /// Like [`Self::open`], making an empty store where there is none.
     pub(super) fn open_or_create(&mut self) -> Result<Opened, Failure> {
         let config = self.load_config()?;
-        let (path, rules) = (store_path(&config), config.store_rules());
+        let (path, rules) = (store_path(&config), crate::app::store_rules(&config));
         let store = match SqliteStore::create(path, rules.clone()) {
             Ok(store) => {
                 self.say(&format!("{}: an empty store was made", path.display()));

@@ -44,7 +44,6 @@ use crate::core::index::Policy;
 use crate::core::permissions::PermissionSets;
 use crate::core::record::Timestamp;
 use crate::core::routes::Routes;
-use crate::store::Rules;
 
 /// Everything that `serve` and the commands need, resolved and compiled.
 #[derive(Clone, Debug)]
@@ -86,15 +85,6 @@ impl Config {
             keys: self.keys.clone(),
             allow_in_path: self.gate.allow_in_path,
             candidates_limit: if self.legacy.enabled { self.legacy.candidates_limit } else { 0 },
-        }
-    }
-
-    /// What the store enforces of it.
-    pub fn store_rules(&self) -> Rules {
-        Rules {
-            permission_sets: self.permission_sets.clone(),
-            cutoff_end: self.legacy.cutoff_end,
-            candidates_limit: self.legacy.candidates_limit,
         }
     }
 }

@@ -59,7 +59,10 @@ pub enum Credential<'r> {
     /// The value of the one field of another credential header: the token alone.
     Header(&'r [u8]),
     /// More than one field.
-    Several,
+    Several {
+        /// Whether an accepted scheme is in one of them.
+        accepted_scheme: bool,
+    },
 }
 
 impl std::fmt::Debug for Credential<'_> {
@@ -68,7 +71,7 @@ impl std::fmt::Debug for Credential<'_> {
             Self::Missing => "Missing",
             Self::Authorization(_) => "Authorization(redacted)",
             Self::Header(_) => "Header(redacted)",
-            Self::Several => "Several",
+            Self::Several { .. } => "Several",
         })
     }
 }
@@ -88,7 +91,7 @@ impl<'r> Credential<'r> {
     pub(crate) fn token(self) -> Result<&'r [u8], CredentialError> {
         let token = match self {
             Self::Missing => return Err(CredentialError::Missing),
-            Self::Several => return Err(CredentialError::Several),
+            Self::Several { .. } => return Err(CredentialError::Several),
             Self::Authorization(value) => after_scheme(value).ok_or(CredentialError::Scheme)?,
             Self::Header(value) => value,
         };
@@ -101,7 +104,8 @@ impl<'r> Credential<'r> {
     pub(crate) fn has_accepted_scheme(self) -> bool {
         match self {
             Self::Authorization(value) => after_scheme(value).is_some(),
-            Self::Missing | Self::Header(_) | Self::Several => false,
+            Self::Several { accepted_scheme } => accepted_scheme,
+            Self::Missing | Self::Header(_) => false,
         }
     }
 }

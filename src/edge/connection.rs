@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::{Request, Version};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
@@ -44,6 +46,8 @@ pub(crate) struct Connection {
     pub(crate) watch: Watch,
     header_timeout: Duration,
     phase: Cell<Phase>,
+    /// On an idle HTTP/2 connection, bytes are pings and windows more often than heads.
+    is_http2: Cell<bool>,
 }
 
 /// What a connection is waiting for.
@@ -60,19 +64,26 @@ enum Phase {
 impl Connection {
     fn new(peer: Option<IpAddr>, watch: Watch, header_timeout: Duration) -> Self {
         watch.set(header_timeout);
-        Self { peer, watch, header_timeout, phase: Cell::new(Phase::Head) }
+        Self {
+            peer,
+            watch,
+            header_timeout,
+            phase: Cell::new(Phase::Head),
+            is_http2: Cell::new(false),
+        }
     }
 
     /// Bytes came in.
     fn read(&self) {
-        if self.phase.get() == Phase::Idle {
+        if self.phase.get() == Phase::Idle && !self.is_http2.get() {
             self.phase.set(Phase::Head);
             self.watch.set(self.header_timeout);
         }
     }
 
     /// A head is complete. What comes back is kept with the answer until its last byte.
-    fn begin(self: &Rc<Self>) -> Answering {
+    fn begin(self: &Rc<Self>, version: Version) -> Answering {
+        self.is_http2.set(version == Version::HTTP_2);
         let running = if let Phase::Answers(running) = self.phase.get() { running } else { 0 };
         self.phase.set(Phase::Answers(running + 1));
         self.watch.clear();
@@ -129,10 +140,10 @@ async fn run(
     socket: Socket,
     limits: &Limits,
 ) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (worker, connection) = (worker.clone(), connection.clone());
         async move {
-            let answering = connection.begin();
+            let answering = connection.begin(request.version());
             let answer = service::answer(&worker, &connection, request).await;
             Ok::<_, Infallible>(answer.map(|body| body.with(answering)))
         }
@@ -255,7 +266,7 @@ mod tests {
     fn an_answer_of_the_gate_s_own_holds_no_connection_whether_it_is_read_or_not() {
         let deadlines = Rc::new(Deadlines::default());
         let connection = Rc::new(Connection::new(None, deadlines.watch(), Duration::from_secs(10)));
-        let unread = GateBody::full("answer".into()).with(connection.begin());
+        let unread = GateBody::full("answer".into()).with(connection.begin(Version::HTTP_11));
         assert_eq!(connection.phase.get(), Phase::Idle);
         deadlines.tick(std::time::Instant::now() + 2 * KEEP_ALIVE_TIMEOUT);
         let cx = Context::from_waker(std::task::Waker::noop());

@@ -74,7 +74,9 @@ impl<'r> Fields<'r> {
     fn credential(&mut self, found: Credential<'r>) {
         self.credential = match self.credential {
             Credential::Missing => found,
-            _ => Credential::Several,
+            known => Credential::Several {
+                accepted_scheme: known.has_accepted_scheme() || found.has_accepted_scheme(),
+            },
         };
     }
 }

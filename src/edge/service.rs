@@ -106,7 +106,8 @@ fn first(
     let setup = worker.setup(&live.config);
     let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
     let Some(index) = &live.index else {
-        let denial = deny(&facts, Reason::NoIndex, Lane::None);
+        let reason = facts.ambiguity.map_or(Reason::NoIndex, |_| Reason::BadRequest);
+        let denial = deny(&facts, reason, Lane::None);
         return refuse(worker, &setup, denial, RETRY_AFTER_SECONDS, started);
     };
     let verdict = match decide(index, &facts, now()) {

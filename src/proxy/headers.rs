@@ -61,6 +61,14 @@ fn is_forwarding(name: &str) -> bool {
     )
 }
 
+/// Whether a header carries a credential, in any spelling that CGI and WSGI servers take for it.
+fn is_credential(name: &HeaderName, credentials: &[HeaderName]) -> bool {
+    let hyphens = |name: &str| name.replace('_', "-");
+    credentials.contains(name)
+        || (name.as_str().contains('_')
+            && credentials.iter().any(|known| hyphens(known.as_str()) == hyphens(name.as_str())))
+}
+
 /// Headers of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
 /// `te` and `trailer` are treated apart: with them, trailers pass.
 fn is_hop_by_hop(name: &str) -> bool {
@@ -85,7 +93,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName])
             || is_hop_by_hop(text)
             || is_forwarding(text)
             || is_reserved(text)
-            || credentials.contains(name)
+            || is_credential(name, credentials)
     });
     keep_only_trailers_of_te(headers);
 }
@@ -241,6 +249,13 @@ mod tests {
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "x-portcullisx"]);
+    }
+
+    #[test]
+    fn a_credential_is_dropped_in_every_spelling() {
+        let mut headers = map(&[("x-api-key", "1"), ("x_api_key", "1"), ("x_api-key", "1")]);
+        strip_request(&mut headers, &[HeaderName::from_static("x-api-key")]);
+        assert!(headers.is_empty());
     }
 
     #[test]

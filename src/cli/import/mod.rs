@@ -158,7 +158,10 @@ impl Scratch {
             .map_err(|error| Failure::file(beside, "written", &error))?;
         let copy = folder.path().join("store.db");
         store.copy_to(&copy)?;
-        Ok(Self { store: SqliteStore::open(&copy, config.store_rules())?, _folder: folder })
+        Ok(Self {
+            store: SqliteStore::open(&copy, crate::app::store_rules(config))?,
+            _folder: folder,
+        })
     }
 }
 

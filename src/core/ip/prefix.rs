@@ -159,7 +159,7 @@ fn hosts_v4(length: u8) -> u32 {
 }
 
 /// Network bits by length of the prefix; as long as a `u8` goes, so that no index is out of it.
-static MASKS_V6: [u128; 256] = {
+const MASKS_V6: &[u128; 256] = &{
     let mut masks = [u128::MAX; 256];
     let mut length = 0;
     while length < 128 {

@@ -139,7 +139,7 @@ impl Request {
                 Sent::Missing => Credential::Missing,
                 Sent::Authorization(value) => Credential::Authorization(value.as_bytes()),
                 Sent::Header(value) => Credential::Header(value.as_bytes()),
-                Sent::Several => Credential::Several,
+                Sent::Several => Credential::Several { accepted_scheme: true },
             },
             client: self.client,
         }
