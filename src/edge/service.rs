@@ -1,7 +1,6 @@
 //! One request: decided, then forwarded or refused, and counted.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Request, Response, request};
@@ -12,7 +11,6 @@ use super::connection::Connection;
 use super::facts::facts;
 use super::refusal::{Format, Refusal};
 use super::worker::{Setup, Worker};
-use crate::config::Config;
 use crate::core::decide::{decide, resume};
 use crate::core::facts::Facts;
 use crate::core::index::Index;
@@ -36,56 +34,64 @@ pub(crate) async fn answer(
     let (head, incoming) = request.into_parts();
     let decision_id = worker.ids.next();
     let decided = match first(worker, connection, &head, &decision_id, started) {
-        Decided::Slow(slow) => {
-            let slow = *slow;
-            Box::pin(ask_lane(worker, connection, &head, &decision_id, started, slow)).await
+        First::Decided(decided) => decided,
+        First::Slow(slow) => {
+            Box::pin(ask_lane(worker, connection, &head, &decision_id, started, *slow)).await
         }
-        decided => decided,
     };
     match decided {
-        Decided::Forward(plan) => {
-            let format = Format::of(&head.headers);
-            let upstream = Arc::clone(&plan.config);
-            let name = upstream.upstreams[plan.upstream].name.as_str();
-            let watch = worker.deadlines.watch();
-            let deciding = started.elapsed();
-            match forward(plan.plan, head, incoming, watch, &connection.watch).await {
-                Ok(forwarded) => {
-                    worker.metrics.upstream(forwarded.took);
-                    worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));
-                    let status = forwarded.head.status.as_u16();
-                    worker.metrics.answered(Origin::Upstream, status, Some((plan.upstream, name)));
-                    Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
-                }
-                Err(refusal) => {
-                    worker.metrics.overhead(deciding);
-                    let status = refusal.status().as_u16();
-                    worker.metrics.answered(Origin::Gate, status, Some((plan.upstream, name)));
-                    refusal.response(format, Some(decision_id))
-                }
-            }
+        Decided::Forward(plan, upstream) => {
+            pass_on(worker, connection, plan, upstream, head, incoming, started).await
         }
         Decided::Refuse(refusal) => {
             worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), None);
             worker.metrics.overhead(started.elapsed());
             refusal.response(Format::of(&head.headers), Some(decision_id))
         }
-        // The lane gives a verdict or a refusal, never another question.
-        Decided::Slow(_) => Refusal::BadGateway.response(Format::Envelope, Some(decision_id)),
     }
+}
+
+/// Forwards a request that was permitted; `upstream` is the position of its upstream.
+async fn pass_on(
+    worker: &Worker,
+    connection: &Connection,
+    plan: Plan,
+    upstream: usize,
+    head: request::Parts,
+    incoming: Incoming,
+    started: Instant,
+) -> Response<GateBody> {
+    let format = Format::of(&head.headers);
+    let (pool, decision_id) = (plan.pool.clone(), plan.decision_id.clone());
+    let named = Some((upstream, pool.upstream().name.as_str()));
+    let deciding = started.elapsed();
+    let watch = worker.deadlines.watch();
+    match forward(plan, head, incoming, watch, &connection.watch).await {
+        Ok(forwarded) => {
+            worker.metrics.upstream(forwarded.took);
+            worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));
+            worker.metrics.answered(Origin::Upstream, forwarded.head.status.as_u16(), named);
+            Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
+        }
+        Err(refusal) => {
+            worker.metrics.overhead(deciding);
+            worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), named);
+            refusal.response(format, Some(decision_id))
+        }
+    }
+}
+
+/// What the first look at the index comes to.
+enum First {
+    Decided(Decided),
+    Slow(Box<Slow>),
 }
 
 /// What is to be done with a request, independent of the index.
 enum Decided {
-    Forward(Forward),
+    /// To be forwarded, to the upstream at this position.
+    Forward(Plan, usize),
     Refuse(Refusal),
-    Slow(Box<Slow>),
-}
-
-struct Forward {
-    plan: Plan,
-    upstream: usize,
-    config: Arc<Config>,
 }
 
 /// A question for the slow lane.
@@ -101,14 +107,14 @@ fn first(
     head: &request::Parts,
     decision_id: &HeaderValue,
     started: Instant,
-) -> Decided {
+) -> First {
     let live = worker.shared.live();
     let setup = worker.setup(&live.config);
     let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
     let Some(index) = &live.index else {
         let reason = facts.ambiguity.map_or(Reason::NoIndex, |_| Reason::BadRequest);
         let denial = deny(&facts, reason, Lane::None);
-        return refuse(worker, &setup, denial, RETRY_AFTER_SECONDS, started);
+        return First::Decided(refuse(worker, &setup, denial, RETRY_AFTER_SECONDS, started));
     };
     let verdict = match decide(index, &facts, now()) {
         Verdict::Slow(request) => match remembered(worker, index, &request) {
@@ -117,7 +123,7 @@ fn first(
         },
         verdict => verdict,
     };
-    conclude(worker, &setup, &facts, verdict, decision_id, started)
+    First::Decided(conclude(worker, &setup, &facts, verdict, decision_id, started))
 }
 
 /// The token that the lane remembers this secret to be, unless it has changed since.
@@ -133,15 +139,15 @@ fn slow(
     facts: &Facts<'_>,
     request: SlowRequest,
     started: Instant,
-) -> Decided {
+) -> First {
     let secret = facts.credential.token().ok().and_then(|secret| std::str::from_utf8(secret).ok());
     match secret.map(|secret| Secret::parse(secret.to_owned())) {
         Some(Ok(secret)) if worker.lane.load().is_some() => {
-            Decided::Slow(Box::new(Slow { request, secret }))
+            First::Slow(Box::new(Slow { request, secret }))
         }
         _ => {
             let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
-            refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started)
+            First::Decided(refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started))
         }
     }
 }
@@ -193,7 +199,7 @@ fn conclude(
     match verdict {
         Verdict::Allow(permit) => {
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
-            Decided::Forward(plan(setup, &permit, facts, decision_id))
+            Decided::Forward(plan(setup, &permit, facts, decision_id), permit.upstream())
         }
         Verdict::Deny(denial) => refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started),
         // Only a first decision asks the lane.
@@ -227,13 +233,7 @@ fn deny(facts: &Facts<'_>, reason: Reason, lane: Lane) -> Denial {
 
 /// What a permit comes to. Only with a permit is there a plan, and only by a plan is a request
 /// forwarded.
-fn plan(
-    setup: &Setup,
-    permit: &Permit<'_>,
-    facts: &Facts<'_>,
-    decision_id: &HeaderValue,
-) -> Forward {
-    let config = &setup.config;
+fn plan(setup: &Setup, permit: &Permit<'_>, facts: &Facts<'_>, decision_id: &HeaderValue) -> Plan {
     let identity = permit.token().map(|token| {
         let mut permission_sets = String::new();
         permit.write_permission_sets(&mut permission_sets);
@@ -248,18 +248,14 @@ fn plan(
         }
     });
     let route_limit = permit.route().and_then(|route| route.body_bytes());
-    Forward {
-        plan: Plan {
-            pool: setup.upstreams.pool(permit.upstream()).clone(),
-            identity,
-            decision_id: decision_id.clone(),
-            client: facts.client,
-            credential_headers: credentials_to_strip(setup, permit),
-            body_limit: route_limit.or(config.limits.body_bytes),
-            is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),
-        },
-        upstream: permit.upstream(),
-        config: config.clone(),
+    Plan {
+        pool: setup.upstreams.pool(permit.upstream()).clone(),
+        identity,
+        decision_id: decision_id.clone(),
+        client: facts.client,
+        credential_headers: credentials_to_strip(setup, permit),
+        body_limit: route_limit.or(setup.config.limits.body_bytes),
+        is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),
     }
 }
 
