@@ -170,7 +170,9 @@ pub(super) fn token_rows(
 
 pub(super) fn token(connection: &Connection, id: TokenId) -> Result<TokenView, StoreError> {
     find_token(connection, id)?.map(|(row, grants)| row.into_view(grants)).ok_or_else(|| {
-        StoreError::NotFound(format!("there is no token {id}: see `portcullis token list`"))
+        StoreError::NotFound(format!(
+            "there is no token {id}: see `portcullis token list --account N`"
+        ))
     })
 }
 
