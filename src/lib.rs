@@ -1,4 +1,15 @@
 //! Portcullis: a token-validation sidecar and reverse proxy.
+//!
+//! The program is the interface that is kept stable; the library is there for its tests and
+//! benchmarks. The rooms, from the pure one outwards:
+//!
+//! - [`core`] decides: data in, verdict out;
+//! - [`store`] is the truth, [`feed`] brings its changes to the index that decisions read;
+//! - [`legacy`] verifies what only a password hash recognises, on threads of its own;
+//! - [`edge`] turns requests into facts and verdicts into answers, and forwards what is permitted;
+//! - [`config`], [`app`], [`observe`], [`explain`] and [`cli`] are what operators meet.
+//!
+//! ARCHITECTURE.md has the picture and says where everything is.
 
 pub mod app;
 mod cgroup;
