@@ -1,11 +1,9 @@
 //! `portcullis explain`: what would come of a request, step by step, and what would change it.
 
-use std::io::Read;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use clap::Args;
-use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use super::session::{Opened, Session};
@@ -13,12 +11,8 @@ use super::time::parse_time_or_date;
 use crate::core::explain::{Explanation, Outcome, StepOutcome};
 use crate::core::index::{Index, IndexBuilder, Policy};
 use crate::core::record::{Timestamp, TokenId};
-use crate::core::token::FOREIGN_LEN;
 use crate::explain::{Bearer, Presented, Question};
 use crate::store::{Store, StoreError};
-
-/// Most bytes that are read from standard input: what is longer is no token anyway.
-const INPUT_LIMIT: u64 = *FOREIGN_LEN.end() as u64 + 2;
 
 /// The request to explain.
 #[derive(Debug, Args)]
@@ -79,11 +73,11 @@ fn bearer(explain: &Explain, session: &mut Session<'_>) -> Result<Bearer, Failur
     match (explain.token.as_deref(), explain.token_id) {
         (None, Some(id)) => Ok(Bearer::Id(id)),
         (Some("-"), None) => {
-            let mut text = Zeroizing::new(String::new());
-            (&mut *session.around.stdin).take(INPUT_LIMIT).read_to_string(&mut text).map_err(
-                |error| Failure::failed(format!("standard input cannot be read: {error}")),
-            )?;
-            Ok(Bearer::Secret(Presented::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+            let line = session.read_secret_line()?;
+            let text = std::str::from_utf8(&line).map_err(|error| {
+                Failure::failed(format!("standard input cannot be read: {error}"))
+            })?;
+            Ok(Bearer::Secret(Presented::new(text.to_owned())))
         }
         // What was given may be a secret: it is not repeated.
         _ => Err(Failure::usage(

@@ -1,15 +1,20 @@
 //! What a command runs in: streams, environment, clock and the options that hold for all.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use crate::config::{self, Config, StoreUrl};
 use crate::core::record::Timestamp;
+use crate::core::token::FOREIGN_LEN;
 use crate::store::{SqliteStore, StoreError};
+
+/// Most bytes that are read of a secret: the longest token, a line end, and one that is too many.
+const SECRET_LINE_LIMIT: usize = *FOREIGN_LEN.end() + 3;
 
 /// Everything outside that a command may touch, so that tests can stand in for it.
 pub struct Surroundings<'io> {
@@ -80,6 +85,23 @@ impl Session<'_> {
             Err(error) => return Err(error.into()),
         };
         Ok(Opened { config, store })
+    }
+
+    /// The first line of standard input, without its end: where secrets are given, since nobody
+    /// else can see them there. Longer than any token where there is more than a token.
+    pub(super) fn read_secret_line(&mut self) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let mut line = Zeroizing::new(Vec::with_capacity(SECRET_LINE_LIMIT));
+        let mut limited = Read::take(&mut *self.around.stdin, SECRET_LINE_LIMIT as u64);
+        limited
+            .read_until(b'\n', &mut line)
+            .map_err(|error| Failure::failed(format!("standard input cannot be read: {error}")))?;
+        if line.last() == Some(&b'\n') {
+            line.pop();
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+        }
+        Ok(line)
     }
 
     /// Prints one JSON document.

@@ -23,7 +23,7 @@ use crate::stream::Stream;
 const BACKLOG: i32 = 4096;
 
 /// How long accepting pauses when the process is out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A listener cannot be had.
 #[derive(Debug, thiserror::Error)]

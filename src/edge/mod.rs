@@ -10,6 +10,7 @@ mod refusal;
 mod service;
 mod worker;
 
+pub(crate) use listener::ACCEPT_PAUSE;
 pub use listener::{Accepted, BindError, Listener, accept};
 pub(crate) use refusal::{DECISION_ID, Refusal};
 pub use worker::{Handoff, Pool, WorkerSettings};

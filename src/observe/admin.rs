@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::app::Control;
 use crate::core::record::{Timestamp, TokenId};
-use crate::edge::{Accepted, Listener};
+use crate::edge::{ACCEPT_PAUSE, Accepted, Listener};
 use crate::explain::{Bearer, Presented, Question, QuestionError};
 use crate::store::StoreError;
 
@@ -46,7 +46,7 @@ pub(crate) async fn serve(listener: Listener, control: Arc<Control>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "an admin connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

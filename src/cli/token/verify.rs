@@ -1,22 +1,17 @@
 //! `portcullis token verify`: which token a secret is, read where nobody else can see it.
 
-use std::io::BufRead;
-
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::session::{Opened, Session};
 use crate::cli::{shape, table};
 use crate::core::digest::DigestKeys;
 use crate::core::record::{AccountId, Timestamp, TokenId, TokenState, UserId, Verifier};
-use crate::core::token::{FOREIGN_LEN, Malformed, Secret};
+use crate::core::token::{Malformed, Secret};
 use crate::legacy::verifier::{Bounds, PasswordHash};
 use crate::store::{Store, StoreError, TokenFilter, TokenView};
-
-/// Most bytes that are read from standard input: a token, and a line end.
-const INPUT_LIMIT: usize = *FOREIGN_LEN.end() + 2;
 
 /// Which token a secret is, and whether it is valid now.
 #[derive(Serialize)]
@@ -57,17 +52,7 @@ pub(super) fn run(source: &[String], session: &mut Session<'_>) -> Result<(), Fa
 }
 
 fn read_secret(session: &mut Session<'_>) -> Result<Result<Secret, Malformed>, Failure> {
-    let mut line = Zeroizing::new(Vec::with_capacity(INPUT_LIMIT + 1));
-    let mut limited = std::io::Read::take(&mut *session.around.stdin, INPUT_LIMIT as u64 + 1);
-    limited
-        .read_until(b'\n', &mut line)
-        .map_err(|error| Failure::failed(format!("standard input cannot be read: {error}")))?;
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-    }
+    let mut line = session.read_secret_line()?;
     if line.is_empty() {
         return Err(Failure::usage("standard input is empty: give the secret as one line"));
     }
