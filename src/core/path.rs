@@ -97,6 +97,13 @@ pub fn check(path: &str, allowed: Allowed) -> Result<Allowed, PathError> {
     if bytes.first() != Some(&b'/') {
         return Err(PathError::NotAPath);
     }
+    if is_plain(bytes) {
+        return Ok(Allowed::default());
+    }
+    check_closely(bytes, allowed)
+}
+
+fn check_closely(bytes: &[u8], allowed: Allowed) -> Result<Allowed, PathError> {
     let mut found = Allowed::default();
     for (position, byte) in bytes.iter().enumerate() {
         let class = CLASS[usize::from(*byte)];
@@ -108,6 +115,18 @@ pub fn check(path: &str, allowed: Allowed) -> Result<Allowed, PathError> {
         return Err(refusal(found.0 & !allowed.0));
     }
     Ok(found)
+}
+
+/// Whether nothing in the path needs a closer look, as in nearly all of them. Two passes without
+/// a way out before the end: then the compiler compares sixteen bytes at a time.
+#[inline]
+fn is_plain(path: &[u8]) -> bool {
+    let odd =
+        |byte: u8| byte.wrapping_sub(0x21) >= 0x5e || matches!(byte, b'%' | b';' | b'\\' | b'#');
+    let odd = path.iter().fold(false, |any, byte| any | odd(*byte));
+    let empty_or_dots = |(byte, next): (&u8, &u8)| (*byte == b'/') & matches!(next, b'/' | b'.');
+    let pairs = path.iter().zip(&path[1..]);
+    !(odd | pairs.fold(false, |any, pair| any | empty_or_dots(pair)))
 }
 
 /// Judges the byte at the front of `rest`; returns the bit of the form that it begins.
@@ -161,6 +180,16 @@ fn refusal(forms: u8) -> PathError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_first_glance_passes_nothing_that_a_closer_look_does_not(path in "/[/.a0;%#\\\\\u{e4} ~]{0,40}") {
+            for allowed in [Allowed::default(), Allowed(31)] {
+                let closely = check_closely(path.as_bytes(), allowed);
+                proptest::prop_assert_eq!(check(&path, allowed), closely);
+            }
+        }
+    }
 
     #[test]
     fn canonical_paths_pass() {

@@ -16,6 +16,7 @@ pub const FOREIGN_LEN: std::ops::RangeInclusive<usize> = 16..=512;
 const PREFIX_LEN: usize = 4;
 const ENTROPY_LEN: usize = 43;
 const CHECKSUM_LEN: usize = 6;
+const BODY_LEN: usize = PREFIX_LEN + ENTROPY_LEN;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Who a token made here belongs to; decides its prefix.
@@ -119,20 +120,74 @@ pub fn has_our_prefix(token: &[u8]) -> bool {
 /// Whether the bytes are a whole token of ours: prefix, alphabet, length and checksum.
 #[inline]
 pub fn is_ours(token: &[u8]) -> bool {
-    if token.len() != TOKEN_LEN || !has_our_prefix(token) {
+    let Ok(token) = <&[u8; TOKEN_LEN]>::try_from(token) else { return false };
+    if !has_our_prefix(token) {
         return false;
     }
-    let (body, checksum) = token.split_at(TOKEN_LEN - CHECKSUM_LEN);
-    if !body[PREFIX_LEN..].iter().all(u8::is_ascii_alphanumeric) {
-        return false;
+    let (body, digits) = token.split_at(BODY_LEN);
+    // Without a way out before the end: then the compiler compares sixteen at a time.
+    let alphabet =
+        token[PREFIX_LEN..].iter().fold(true, |all, byte| all & byte.is_ascii_alphanumeric());
+    let number = digits.iter().fold(0, |number, digit| number * 62 + value_of(*digit));
+    alphabet && number == u64::from(checksum(body))
+}
+
+/// CRC-32/ISO-HDLC of the part before the checksum. A CRC is linear: it is the sum of what the
+/// bits of each byte add to it at their place, whatever the others are. Looked up by half bytes,
+/// none of which waits for another, that takes a tenth of the time of going byte by byte.
+#[inline]
+fn checksum(body: &[u8]) -> u32 {
+    let halves = body.iter().zip(PLACES).map(|(byte, place)| {
+        place[usize::from(byte & 15)] ^ place[16 + usize::from(byte >> 4 & 7)]
+    });
+    halves.fold(NOTHING_BUT_ZEROS, |sum, half| sum ^ half)
+}
+
+/// Value of a base62 digit. That of anything else is of no meaning.
+#[inline]
+fn value_of(digit: u8) -> u64 {
+    u64::from(match digit {
+        b'a'.. => digit - b'a' + 36,
+        b'A'.. => digit - b'A' + 10,
+        _ => digit.wrapping_sub(b'0'),
+    })
+}
+
+/// What the low and the high half of an ASCII byte add to the checksum, by its place.
+const PLACES: &[[u32; 24]; BODY_LEN] = &{
+    let mut places = [[0; 24]; BODY_LEN];
+    let mut at = BODY_LEN;
+    while at > 0 {
+        at -= 1;
+        let mut half = 0;
+        while half < 24 {
+            let byte = if half < 16 { half as u32 } else { (half as u32 - 16) << 4 };
+            let after = if at + 1 < BODY_LEN { places[at + 1][half] } else { byte };
+            places[at][half] = next(after);
+            half += 1;
+        }
     }
-    let mut expected = [b'0'; CHECKSUM_LEN];
-    let mut rest = crc32fast::hash(body);
-    for digit in expected.iter_mut().rev() {
-        *digit = ALPHABET[(rest % 62) as usize];
-        rest /= 62;
+    places
+};
+
+/// Checksum of as many NULs as are before it.
+const NOTHING_BUT_ZEROS: u32 = {
+    let (mut sum, mut left) = (u32::MAX, BODY_LEN);
+    while left > 0 {
+        sum = next(sum);
+        left -= 1;
     }
-    expected == checksum
+    !sum
+};
+
+/// Moves a CRC on by one byte, which has been added to its lowest bits.
+const fn next(mut sum: u32) -> u32 {
+    let mut bit = 0;
+    while bit < 8 {
+        sum = if sum & 1 != 0 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+        bit += 1;
+    }
+    sum
 }
 
 /// Appends a big-endian number as exactly `LEN` base62 digits, using it up.
@@ -183,6 +238,22 @@ mod tests {
     fn the_crc_is_the_iso_hdlc_one() {
         // Check value of CRC-32/ISO-HDLC for "123456789".
         assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_checksum_by_places_is_the_crc(body in "[ -~]{47}") {
+            proptest::prop_assert_eq!(checksum(body.as_bytes()), crc32fast::hash(body.as_bytes()));
+        }
+
+        #[test]
+        fn only_the_one_right_checksum_passes(entropy: [u8; 32], digits in "[!-~]{6}") {
+            let secret = Secret::from_entropy(TokenKind::Service, entropy);
+            proptest::prop_assert!(is_ours(secret.expose().as_bytes()));
+            let (body, right) = secret.expose().split_at(BODY_LEN);
+            let other = format!("{body}{digits}");
+            proptest::prop_assert_eq!(is_ours(other.as_bytes()), digits == right);
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! From routes as written to the tree that is looked up.
 
-use super::matching::{Hosts, Methods, Node};
+use super::matching::Hosts;
 use super::spec::{ProjectSpec, RequiresSpec, RouteError, RouteSpec, Unmatched};
+use super::tree::{Methods, Node, flatten};
 use super::{CAPTURES_LIMIT, CaptureId, IndexNameId, Project, Requires, Route, Routes};
 use crate::core::permissions::{Access, PermissionSets};
 
@@ -34,7 +35,8 @@ pub(super) fn compile(
         return Err(mistakes);
     }
     tree.hosts.patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
-    Ok(Routes { routes, nodes: tree.nodes, hosts: tree.hosts, index_names, unmatched })
+    let nodes = flatten(&tree.nodes);
+    Ok(Routes { routes, nodes, hosts: tree.hosts, index_names, unmatched })
 }
 
 /// One segment of a path as written.
@@ -294,11 +296,11 @@ impl Tree {
     }
 
     fn literal(&mut self, node: u32, literal: &str) -> u32 {
-        if let Some(child) = self.nodes[node as usize].literals.find(literal) {
-            return child;
+        if let Some(child) = self.nodes[node as usize].literals.get(literal) {
+            return *child;
         }
         let child = self.add();
-        self.nodes[node as usize].literals.insert(literal, child);
+        self.nodes[node as usize].literals.insert(literal.into(), child);
         child
     }
 

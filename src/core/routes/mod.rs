@@ -1,16 +1,20 @@
 //! Routes as data: which permission a request needs, and where it goes.
 //!
-//! Routes are compiled once into a tree of segments. A look-up visits each node at most once,
-//! whatever the path, so that a table of thousands of routes costs no more than one of ten.
+//! Routes are compiled once into a tree of segments ([`tree`]) and flattened ([`flat`]). A look-up
+//! visits each node at most once, whatever the path, so that a table of thousands of routes costs
+//! no more than one of ten.
 
 mod compile;
+mod flat;
 mod matching;
 mod spec;
+mod tree;
 
 pub use matching::{Captures, Lookup};
 pub use spec::{ProjectSpec, RequiresSpec, RouteError, RouteSpec, Unmatched};
 
-use matching::{Hosts, Node};
+use flat::Nodes;
+use matching::Hosts;
 
 use super::permissions::{Access, PermissionSets};
 
@@ -100,7 +104,7 @@ impl Route {
 #[derive(Debug)]
 pub struct Routes {
     routes: Vec<Route>,
-    nodes: Vec<Node>,
+    nodes: Nodes,
     hosts: Hosts,
     index_names: Vec<String>,
     unmatched: Unmatched,
