@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::core::index::{Index, IndexBuilder, IndexError};
 use crate::core::record::Record;
 use crate::observe::metrics::Metrics;
-use crate::store::Cursor;
+use crate::store::{Bulk, Cursor};
 
 /// How long the follower waits for a change before it looks at everything else.
 const WAIT: Duration = Duration::from_millis(100);
@@ -26,6 +26,13 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 /// Changes since the base from which the overlay is folded into a new base: few enough that no
 /// change copies more than a few thousand entries.
 const FOLD_ENTRIES: usize = 4_096;
+
+/// How long a bulk import must have been quiet before a snapshot of it is taken, unless it says
+/// that it is over: an import that was killed says nothing.
+const BULK_QUIET: Duration = Duration::from_secs(1);
+
+/// How long an import that goes on and on is waited for.
+const BULK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is in force: one configuration and the index that was compiled under it.
 #[derive(Debug)]
@@ -145,10 +152,40 @@ pub struct Follower {
     cursor: Option<Cursor>,
     /// Something changed that is not in the index yet, perhaps since the source failed on the way.
     behind: bool,
+    /// A bulk import that is not in the index yet.
+    import: Option<Import>,
     folding: Option<Folding>,
     /// What was in force, kept until nobody reads it, so that it is dropped here.
     retired: Vec<Arc<Live>>,
     counted: Option<Instant>,
+}
+
+/// A bulk import as the feed tells of it.
+#[derive(Debug)]
+struct Import {
+    /// When it was first and last heard of.
+    began: Instant,
+    heard: Instant,
+    over: bool,
+}
+
+impl Import {
+    /// Notes what a frame says.
+    fn hear(known: Option<Self>, bulk: Bulk, now: Instant) -> Option<Self> {
+        match bulk {
+            Bulk::Nothing => known,
+            Bulk::Going | Bulk::Done => Some(Self {
+                began: known.map_or(now, |known| known.began),
+                heard: now,
+                over: bulk == Bulk::Done,
+            }),
+        }
+    }
+
+    /// Whether its snapshot is due.
+    fn is_due(&self, now: Instant) -> bool {
+        self.over || now - self.heard >= BULK_QUIET || now - self.began >= BULK_PATIENCE
+    }
 }
 
 /// A fold under way, and what was applied since it began.
@@ -183,6 +220,7 @@ impl Follower {
             requests: received,
             cursor: None,
             behind: false,
+            import: None,
             folding: None,
             retired: Vec::new(),
             counted: None,
@@ -220,7 +258,7 @@ impl Follower {
         };
         self.behind = self.behind || self.source.wait(WAIT)?;
         if !self.behind {
-            return Ok(());
+            return self.take_in_import();
         }
         let mut cursor = cursor;
         loop {
@@ -231,7 +269,7 @@ impl Follower {
                 }
                 Next::Frame(frame) if frame.cursor == cursor => {
                     self.behind = false;
-                    return Ok(());
+                    return self.take_in_import();
                 }
                 Next::Frame(frame) => {
                     cursor = frame.cursor.clone();
@@ -241,7 +279,17 @@ impl Follower {
         }
     }
 
+    /// Takes a snapshot of a bulk import, once that is due.
+    fn take_in_import(&mut self) -> Result<(), FeedError> {
+        if !self.import.as_ref().is_some_and(|import| import.is_due(Instant::now())) {
+            return Ok(());
+        }
+        let config = self.shared.live().config.clone();
+        self.rebase(config)
+    }
+
     fn apply(&mut self, frame: Frame) {
+        self.import = Import::hear(self.import.take(), frame.bulk, Instant::now());
         let live = self.shared.live.load_full();
         let Some(index) = &live.index else { return };
         let next = index.apply(&frame.records, frame.cursor.position());
@@ -260,6 +308,7 @@ impl Follower {
         let index = builder.finish(cursor.position());
         tracing::info!(tokens = index.base_tokens(), took = ?started.elapsed(), "index built");
         self.cursor = Some(cursor);
+        self.import = None;
         self.folding = None;
         self.publish(config, index);
         Ok(())

@@ -12,7 +12,7 @@ pub use publisher::Publisher;
 
 use crate::core::index::IndexError;
 use crate::core::record::Record;
-use crate::store::{Cursor, StoreError};
+use crate::store::{Bulk, Cursor, StoreError};
 
 /// What a follower follows.
 pub trait Source: Send {
@@ -55,6 +55,8 @@ pub struct Frame {
     pub records: Vec<Record>,
     /// Where to go on.
     pub cursor: Cursor,
+    /// What was stored in bulk on the way, which the records leave out: see [`Bulk`].
+    pub bulk: Bulk,
 }
 
 /// Why a follower cannot go on for now.

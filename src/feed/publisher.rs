@@ -49,7 +49,9 @@ impl Source for Publisher {
 
     fn frames_after(&mut self, cursor: &Cursor) -> Result<Next, FeedError> {
         Ok(match self.store.changes_after(cursor, FRAME_LIMIT)? {
-            Changes::Frame { records, cursor } => Next::Frame(Frame { records, cursor }),
+            Changes::Frame { records, cursor, bulk } => {
+                Next::Frame(Frame { records, cursor, bulk })
+            }
             Changes::Rebase => Next::Rebase,
         })
     }

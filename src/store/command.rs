@@ -12,8 +12,9 @@ use crate::core::record::{
 pub struct Actor {
     /// For instance `operator` for the command line.
     pub name: String,
-    /// Part of a bulk import: single changes are not numbered for followers, a
-    /// [`super::Store::rebase`] at the end tells them to take a snapshot.
+    /// Part of a bulk import: changes are not numbered one by one for followers, who take a
+    /// snapshot once it is over ([`super::Bulk`]). Its commands go into several short
+    /// transactions, so that others come to write in between.
     pub bulk: bool,
 }
 
@@ -52,6 +53,19 @@ pub struct NewToken {
     pub grants: Vec<Grant>,
     /// How its secret is recognised.
     pub verifier: Verifier,
+}
+
+/// A token that was made elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedToken {
+    /// The token.
+    pub token: NewToken,
+    /// It may hold grants that cover nothing at present, by the account's plan or because their
+    /// project was removed.
+    pub suspended: bool,
+    /// Other verifiers by which the store may know the same secret already: under keys that are
+    /// no longer the current one, or by its SHA-256.
+    pub aliases: Vec<Verifier>,
 }
 
 /// A change to the store. Commands that find everything as asked already come out as
@@ -144,6 +158,11 @@ pub enum Command {
         /// In force or not.
         enabled: bool,
     },
+    /// Asks for an account's IP rules out of force as an import does: those in force stay so.
+    KeepIpRules {
+        /// The account.
+        account_id: AccountId,
+    },
     /// Sets a row of the id index, replacing the one with the same index and id.
     SetId {
         /// The account.
@@ -168,9 +187,8 @@ pub enum Command {
     },
     /// Adds a token. One with the same verifier in the same account is left as it is.
     CreateToken(Box<NewToken>),
-    /// Adds a token out of an export. Unlike a new one it may hold grants that are suspended at
-    /// present, by the account's plan or because their project was removed.
-    RestoreToken(Box<NewToken>),
+    /// Adds a token that was made elsewhere.
+    ImportToken(Box<ImportedToken>),
     /// Revokes a token, for good.
     RevokeToken {
         /// The token.

@@ -12,7 +12,7 @@ mod error;
 mod sqlite;
 mod view;
 
-pub use command::{Actor, Command, NewToken, Outcome};
+pub use command::{Actor, Command, ImportedToken, NewToken, Outcome};
 pub use cursor::Cursor;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
@@ -38,16 +38,31 @@ pub struct Rules {
 #[derive(Debug)]
 pub enum Changes {
     /// The present state of everything that changed, accounts first, then in the order of the
-    /// last change, and the cursor to go on from. At most the limit that was asked for; empty
-    /// when there is nothing.
+    /// last change, and the cursor to go on from. Of at most as many changes as were asked for;
+    /// empty when there is nothing. Some time after an import, things come with their account.
     Frame {
         /// The records to put in place of what was there.
         records: Vec<Record>,
         /// Where to go on.
         cursor: Cursor,
+        /// What was stored in bulk on the way, which the records leave out.
+        bulk: Bulk,
     },
     /// The cursor belongs to another store or epoch, or too much has happened: take a snapshot.
     Rebase,
+}
+
+/// Whether bulk imports stored something that no frame tells, so that followers need a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bulk {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Something, and more may follow at once: a snapshot is best taken when it has been quiet
+    /// for a while. An import that is killed says nothing else.
+    Going,
+    /// Something, and that was all of it: a snapshot is due.
+    Done,
 }
 
 /// The store as everything else sees it. One implementation a database.
@@ -65,8 +80,7 @@ pub trait Store: Send + Sync {
     /// leaves no trace and does not stop the others. One result for each command, in order.
     fn apply_all(&self, actor: &Actor, commands: Vec<Command>) -> Vec<Result<Outcome, StoreError>>;
 
-    /// Notes in the change log that followers shall take a snapshot rather than follow frames:
-    /// written after a bulk import whose commands were applied with [`Actor::bulk`].
+    /// Notes in the change log that a bulk import is over ([`Bulk::Done`]).
     ///
     /// # Errors
     /// The database's.
@@ -82,7 +96,7 @@ pub trait Store: Send + Sync {
         sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
     ) -> Result<Cursor, StoreError>;
 
-    /// What changed after the cursor, at most `limit` records (at least one whole change).
+    /// What changed after the cursor, by at most `limit` changes (at least one).
     ///
     /// # Errors
     /// The database's.

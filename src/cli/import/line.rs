@@ -25,6 +25,8 @@ pub(super) struct Line {
     pub(super) projects: Vec<ProjectId>,
     /// The secret, where the line has it: it may be known by another verifier already.
     pub(super) secret: Option<Secret>,
+    /// Whether any of its grants is said to cover nothing at present.
+    pub(super) suspended: bool,
 }
 
 /// What lines are read against.
@@ -143,25 +145,20 @@ fn token(fields: &mut Fields, reader: &Reader<'_>) -> Result<Line, Reason> {
     });
     // Suspended grants of tokens are nothing to make projects for: theirs were removed.
     let projects = token.grants.iter().filter_map(|grant| grant.project_id).collect();
-    let (command, projects) = if suspended {
-        (Command::RestoreToken(token), Vec::new())
-    } else {
-        (Command::CreateToken(token), projects)
-    };
-    Ok(Line { projects, secret, ..Line::about(account_id, command) })
+    let projects = if suspended { Vec::new() } else { projects };
+    let command = Command::CreateToken(token);
+    Ok(Line { projects, secret, suspended, ..Line::about(account_id, command) })
 }
 
 impl Line {
     /// Whether it is a token without a moment at which it is valid.
     pub(super) fn is_never_valid(&self) -> bool {
-        let (Command::CreateToken(token) | Command::RestoreToken(token)) = &self.command else {
-            return false;
-        };
+        let Command::CreateToken(token) = &self.command else { return false };
         matches!((token.not_before, token.expires_at), (Some(from), Some(until)) if from >= until)
     }
 
-    fn about(account_id: AccountId, command: Command) -> Self {
-        Self { command, account_id, projects: Vec::new(), secret: None }
+    pub(super) fn about(account_id: AccountId, command: Command) -> Self {
+        Self { command, account_id, projects: Vec::new(), secret: None, suspended: false }
     }
 }
 

@@ -1,55 +1,64 @@
 //! `portcullis import`: many lines at once, each one good or bad by itself.
 
 mod batch;
+mod envoy;
 mod fields;
+mod foreign;
+mod haproxy_map;
+mod kong;
 mod line;
 mod lines;
+mod pipeline;
+mod progress;
 mod redact;
 mod rejects;
+mod source;
 mod strict;
+mod yaml;
 
+#[cfg(test)]
+mod gateway_tests;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
-use self::batch::{Applier, Fate, Numbered};
-use self::line::{Line, Reader};
-use self::lines::{LINE_LIMIT, Read, read_line};
+use self::foreign::Foreign;
+use self::line::Reader;
+use self::pipeline::import_all;
 use self::rejects::Rejects;
+use self::source::{Input, Source};
 use super::exit::{Exit, Failure};
+use super::grant::parse_grant;
 use super::session::{Opened, Session, store_path};
 use super::values;
 use crate::config::Config;
-use crate::core::record::Plan;
+use crate::core::record::{AccountId, Grant, Plan};
 use crate::legacy::verifier::Bounds;
-use crate::store::{Actor, SqliteStore, Store};
+use crate::store::{SqliteStore, Store};
 
 pub(super) use redact::hide_tokens;
-
-/// Most lines that are applied together.
-const BATCH_LINES: usize = 16_000;
-/// Bytes of lines at which a batch is applied though it has fewer.
-const BATCH_BYTES: usize = 16 << 20;
-/// An input of fewer lines is numbered change by change, so that gates have it in force at once;
-/// after a larger one they take a snapshot.
-const BULK_LINES: usize = 1_000;
 
 /// What to import, and how.
 #[derive(Debug, Args)]
 #[command(after_help = "What is there already is left as it is and counted as unchanged: nothing \
-    is opened, enabled or revived, and no IP rules are put out of force. A refused line goes to \
-    the rejects with its number and the reason, without what could recognise the token; the others \
-    are imported. Exit 3 if any line was refused.\n\n\
+    is opened, enabled or revived, and no IP rules are put out of force. An import that was \
+    interrupted is taken up by running it again. A refused line goes to the rejects with its \
+    number and the reason, without what could recognise the token; the others are imported. \
+    Exit 3 if any line was refused.\n\n\
+    Files of other gateways have keys and whose they are. What these may do here is said by \
+    --grant; the account by --account, or, in a HAProxy map without it, by the value: ACCOUNT or \
+    ACCOUNT/NAME. Keys of 64 hexadecimal digits in a map are taken as the SHA-256 of a token \
+    unless --keys says plain. Each key becomes a service token with the client's name.\n\n\
     Examples:\n  \
     portcullis import tokens.jsonl --dry-run\n  \
     portcullis import tokens.jsonl --create-accounts enterprise --rejects rejects.jsonl\n  \
+    portcullis import tokens.map --from haproxy-map --account 7 --grant job_admin:42\n  \
+    portcullis import kong.yaml --from kong --account 7 --grant readonly\n  \
+    portcullis import envoy.yaml --from envoy --account 7 --grant readonly\n  \
     ssh other portcullis export | portcullis import -")]
 pub(super) struct Import {
     /// The file, `-` for standard input
@@ -57,6 +66,15 @@ pub(super) struct Import {
     /// The file's format
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     from: Format,
+    /// The account of all tokens of another gateway's file
+    #[arg(long, value_name = "N")]
+    account: Option<AccountId>,
+    /// What tokens of another gateway's file may do; can be repeated
+    #[arg(long, value_name = "SET[:PROJECT][@CATEGORY+CATEGORY]", value_parser = parse_grant, num_args = 1..)]
+    grant: Vec<Grant>,
+    /// What the keys of a HAProxy map are
+    #[arg(long, value_enum, default_value_t = Keys::Auto)]
+    keys: Keys,
     /// Make accounts of this plan, and projects, where lines name some that are not there
     #[arg(long, value_name = "PLAN", value_parser = values::plan())]
     create_accounts: Option<Plan>,
@@ -76,10 +94,25 @@ pub(super) struct Import {
 enum Format {
     /// What `export` writes
     Jsonl,
+    /// Kong's declarative configuration: `keyauth_credentials` (YAML or JSON)
+    Kong,
+    /// A HAProxy map: `TOKEN NAME`, or the token's SHA-256 in place of it
+    HaproxyMap,
+    /// Envoy's api_key_auth filter, alone or in a whole configuration (YAML or JSON)
+    Envoy,
+}
+
+/// What the keys of a HAProxy map are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Keys {
+    /// SHA-256 where they have 64 hexadecimal digits, else tokens
+    Auto,
+    /// Tokens, whatever they look like
+    Plain,
 }
 
 /// What became of the lines.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Summary {
     lines: u64,
     added: u64,
@@ -88,45 +121,56 @@ struct Summary {
 }
 
 pub(super) fn run(import: &Import, session: &mut Session<'_>) -> Result<(), Failure> {
-    let Format::Jsonl = import.from;
+    let foreign = foreign(import, session)?;
     let Opened { config, store } =
         if import.create_store { session.open_or_create() } else { session.open() }?;
-    let input = Input::open(import, session)?;
+    let input = Input::open(&import.file, session)?;
     let rejects = open_rejects(import, &input, session)?;
-    let summary = if import.dry_run {
-        let scratch = Scratch::of(&store, &config)?;
-        import_lines(import, input, rejects, &scratch.store, &config, session)
-    } else {
-        import_lines(import, input, rejects, &store, &config, session)
-    }?;
+    let size = input.size();
+    let reader = Reader { keys: &config.keys, bounds: Bounds::default() };
+    let source = Source::begin(import.from, input, reader, foreign, session)?;
+    let scratch = if import.dry_run { Some(Scratch::of(&store, &config)?) } else { None };
+    let store: &dyn Store = scratch.as_ref().map_or(&store, |scratch| &scratch.store);
+    let settings = pipeline::Settings {
+        store,
+        keys: &config.keys,
+        create_accounts: import.create_accounts,
+        size,
+        dry_run: import.dry_run,
+    };
+    let summary = import_all(source, rejects, &settings, session)?;
     if session.json {
         session.print_json(&summary)?;
     }
     if summary.rejected > 0 { Err(Failure::silent(Exit::Invalid)) } else { Ok(()) }
 }
 
-/// What is read.
-enum Input {
-    Stdin,
-    File { path: PathBuf, reader: BufReader<File> },
-}
-
-impl Input {
-    fn open(import: &Import, session: &Session<'_>) -> Result<Self, Failure> {
-        if import.file == Path::new("-") {
-            return Ok(Self::Stdin);
+/// How clients become tokens, where the format leaves that open.
+fn foreign(import: &Import, session: &Session<'_>) -> Result<Option<Foreign>, Failure> {
+    if import.from == Format::Jsonl {
+        if import.account.is_some() || !import.grant.is_empty() || import.keys != Keys::Auto {
+            return Err(Failure::usage(
+                "--account, --grant and --keys are for other gateways' files: lines of JSON say \
+                 these things themselves",
+            ));
         }
-        let path = session.path(&import.file);
-        let file = File::open(&path).map_err(|error| Failure::file(&path, "read", &error))?;
-        Ok(Self::File { path, reader: BufReader::with_capacity(1 << 18, file) })
+        return Ok(None);
     }
-
-    fn name(&self) -> String {
-        match self {
-            Self::Stdin => "-".to_owned(),
-            Self::File { path, .. } => path.display().to_string(),
-        }
+    if import.grant.is_empty() {
+        return Err(Failure::usage(
+            "the file does not say what its keys may do: give --grant SET[:PROJECT], for \
+             instance --grant readonly",
+        ));
     }
+    if import.account.is_none() && import.from != Format::HaproxyMap {
+        return Err(Failure::usage("the file names no accounts: give --account N"));
+    }
+    Ok(Some(Foreign {
+        account: import.account,
+        grants: import.grant.clone(),
+        hex_is_sha256: import.from == Format::HaproxyMap && import.keys == Keys::Auto,
+        now: session.around.now,
+    }))
 }
 
 fn open_rejects(import: &Import, input: &Input, session: &Session<'_>) -> Result<Rejects, Failure> {
@@ -163,163 +207,4 @@ impl Scratch {
             _folder: folder,
         })
     }
-}
-
-fn import_lines(
-    import: &Import,
-    mut input: Input,
-    rejects: Rejects,
-    store: &dyn Store,
-    config: &Config,
-    session: &mut Session<'_>,
-) -> Result<Summary, Failure> {
-    let mut importer = Importer {
-        reader: Reader { keys: &config.keys, bounds: Bounds::default() },
-        applier: Applier::new(store, &config.keys, import.create_accounts),
-        rejects,
-        name: input.name(),
-        buffer: Zeroizing::new(Vec::new()),
-        number: 0,
-        summary: Summary::default(),
-    };
-    let mut actor = None;
-    let outcome = loop {
-        let mut batch = match importer.next_batch(&mut input, session) {
-            Ok(batch) => batch,
-            Err(failure) => break Err(failure),
-        };
-        if batch.is_empty() {
-            break Ok(());
-        }
-        let actor = actor.get_or_insert_with(|| actor_for(&batch));
-        if let Err(failure) = importer.apply(&mut batch, actor, session) {
-            break Err(failure);
-        }
-        importer.show_progress(session);
-    };
-    // Also after a failure: what was stored before it must reach the gates.
-    if actor.is_some_and(|actor| actor.bulk) && importer.summary.added > 0 {
-        store.rebase()?;
-    }
-    outcome?;
-    importer.finish(import.dry_run, session)
-}
-
-/// The first batch tells how large the input is: if it is a small one, it is all of it. A token
-/// that was rotated before it became valid is taken back only as part of a bulk import.
-fn actor_for(first: &[Numbered]) -> Actor {
-    let never_valid = |numbered: &Numbered| numbered.read.as_ref().is_ok_and(Line::is_never_valid);
-    if first.len() >= BULK_LINES || first.iter().any(never_valid) {
-        Actor::importer()
-    } else {
-        Actor::operator()
-    }
-}
-
-/// Reads and applies batch by batch.
-struct Importer<'a> {
-    reader: Reader<'a>,
-    applier: Applier<'a>,
-    rejects: Rejects,
-    name: String,
-    /// The line that is read; it may hold a secret.
-    buffer: Zeroizing<Vec<u8>>,
-    number: u64,
-    summary: Summary,
-}
-
-impl Importer<'_> {
-    /// The next lines, empty ones left out; nothing at the end.
-    fn next_batch(
-        &mut self,
-        input: &mut Input,
-        session: &mut Session<'_>,
-    ) -> Result<Vec<Numbered>, Failure> {
-        let source: &mut dyn BufRead = match input {
-            Input::Stdin => &mut *session.around.stdin,
-            Input::File { reader, .. } => reader,
-        };
-        let mut batch = Vec::with_capacity(BATCH_LINES);
-        let mut bytes = 0;
-        while batch.len() < BATCH_LINES && bytes < BATCH_BYTES {
-            let read = read_line(source, &mut self.buffer).map_err(|error| {
-                Failure::failed(format!("{} cannot be read: {error}", self.name))
-            })?;
-            match read {
-                Read::End => break,
-                Read::Line | Read::TooLong => self.number += 1,
-            }
-            bytes += self.buffer.len();
-            batch.extend(self.read(read == Read::TooLong));
-        }
-        Ok(batch)
-    }
-
-    /// Reads the line in the buffer; `None` where it is empty.
-    fn read(&self, too_long: bool) -> Option<Numbered> {
-        let number = self.number;
-        let unreadable =
-            |reason: &str| Some(Numbered { number, text: None, read: Err(reason.to_owned()) });
-        if too_long {
-            return unreadable(&format!("the line is longer than {LINE_LIMIT} bytes"));
-        }
-        let Ok(text) = std::str::from_utf8(&self.buffer) else {
-            return unreadable("the line is not UTF-8");
-        };
-        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
-        if text.trim_ascii().is_empty() {
-            return None;
-        }
-        let read = self.reader.read(text);
-        Some(Numbered { number, text: Some(Zeroizing::new(text.to_owned())), read })
-    }
-
-    fn apply(
-        &mut self,
-        batch: &mut [Numbered],
-        actor: &Actor,
-        session: &mut Session<'_>,
-    ) -> Result<(), Failure> {
-        let fates = self.applier.apply(batch, actor)?;
-        for (numbered, fate) in batch.iter().zip(fates) {
-            self.summary.lines += 1;
-            match fate {
-                Fate::Added => self.summary.added += 1,
-                Fate::Unchanged => self.summary.unchanged += 1,
-                Fate::Rejected(reason) => {
-                    self.summary.rejected += 1;
-                    let text = numbered.text.as_deref().map(String::as_str);
-                    self.rejects
-                        .push(numbered.number, &reason, text, session.around.stderr)
-                        .map_err(|error| rejects_failed(&error))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn show_progress(&self, session: &mut Session<'_>) {
-        if session.around.stderr_is_terminal {
-            session.say_raw(&format!("\r{} lines", self.summary.lines));
-        }
-    }
-
-    fn finish(mut self, dry_run: bool, session: &mut Session<'_>) -> Result<Summary, Failure> {
-        self.rejects.flush().map_err(|error| rejects_failed(&error))?;
-        let Summary { lines, added, unchanged, rejected } = self.summary;
-        let return_to_start = if session.around.stderr_is_terminal { "\r" } else { "" };
-        let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
-        session.say(&format!(
-            "{return_to_start}{lines} lines: {added} added, {unchanged} unchanged, {rejected} \
-             rejected{would}"
-        ));
-        if self.applier.made > 0 {
-            session.say(&format!("{} accounts and projects were made for them", self.applier.made));
-        }
-        Ok(self.summary)
-    }
-}
-
-fn rejects_failed(error: &std::io::Error) -> Failure {
-    Failure::failed(format!("the rejects cannot be written: {error}"))
 }

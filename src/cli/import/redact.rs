@@ -103,7 +103,8 @@ fn redact_value(value: Value, text: fn(&str) -> String) -> Value {
     }
 }
 
-fn hide_runs(text: &str) -> String {
+/// Takes out of a text whatever could be a token.
+pub(super) fn hide_runs(text: &str) -> String {
     replace_runs(text, |run| run.len() >= *FOREIGN_LEN.start() && !is_harmless(run))
 }
 

@@ -8,7 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
 
 use crate::core::record::{AccountId, TokenId};
-use crate::store::{Actor, Command, Outcome, Rules, StoreError};
+use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError};
+
+/// `subject` of the marker of an import that may go on; that of one that is over has none.
+pub(super) const GOING: i64 = 1;
 
 /// Carries out the commands of one caller.
 pub(super) struct Executor<'a> {
@@ -99,12 +102,13 @@ impl<'a> Executor<'a> {
             Command::EnableIpRules { account_id, enabled } => {
                 self.enable_ip_rules(*account_id, *enabled)
             }
+            Command::KeepIpRules { account_id } => self.keep_ip_rules(*account_id),
             Command::SetId { account_id, index, id, project_id, environment_category } => {
                 self.set_id(*account_id, index, *id, *project_id, *environment_category)
             }
             Command::RemoveId { account_id, index, id } => self.remove_id(*account_id, index, *id),
             Command::CreateToken(token) => self.create_token(token),
-            Command::RestoreToken(token) => self.restore_token(token),
+            Command::ImportToken(token) => self.import_token(token),
             Command::RevokeToken { id } => self.revoke_token(*id),
             Command::RotateToken { id, verifier, created_at, old_expires_at } => {
                 self.rotate_token(*id, verifier, *created_at, *old_expires_at)
@@ -146,7 +150,7 @@ impl<'a> Executor<'a> {
         if self.actor.bulk {
             return match self.marker {
                 Some(position) => Ok(position),
-                None => Ok(*self.marker.insert(write_rebase_marker(self.connection)?)),
+                None => Ok(*self.marker.insert(write_bulk_marker(self.connection, Bulk::Going)?)),
             };
         }
         let (kind, account, number, index) = match subject {
@@ -200,16 +204,19 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// Writes a marker that sends every follower to a snapshot, and returns its position. It takes
-/// the place of a marker that is the last entry already, so that an import leaves only one.
-pub(super) fn write_rebase_marker(connection: &Connection) -> Result<i64, StoreError> {
+/// Writes a marker that tells followers of a bulk import, and returns its position. It takes the
+/// place of a marker that is the last entry already, so that an import leaves only one.
+pub(super) fn write_bulk_marker(connection: &Connection, bulk: Bulk) -> Result<i64, StoreError> {
     connection
         .prepare_cached(
             "DELETE FROM changes
              WHERE position = (SELECT max(position) FROM changes) AND kind = 'rebase'",
         )?
         .execute([])?;
-    connection.prepare_cached("INSERT INTO changes (kind) VALUES ('rebase')")?.execute([])?;
+    let going = (bulk == Bulk::Going).then_some(GOING);
+    connection
+        .prepare_cached("INSERT INTO changes (kind, subject) VALUES ('rebase', ?1)")?
+        .execute([going])?;
     Ok(connection.last_insert_rowid())
 }
 

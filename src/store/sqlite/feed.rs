@@ -3,17 +3,21 @@
 //! The change log says only what changed, never how: a follower gets the present state. Reading
 //! the same change twice, or a later state early, does no harm.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::{Connection, Row, Rows};
 
+use super::execute::GOING;
 use super::rows::{number, parse_action, parse_cidr, text};
 use super::views;
 use crate::core::record::{AccountRecord, IdRecord, IpRule, ProjectId, Record};
-use crate::store::{AccountView, Changes, Cursor, IdView, StoreError};
+use crate::store::{AccountView, Bulk, Changes, Cursor, IdView, StoreError};
 
 /// Entries of the change log that are kept: a follower further behind takes a snapshot.
 pub(super) const HISTORY_LIMIT: i64 = 50_000;
+
+/// Entries of the change log after an import in which frames bring the accounts along.
+const LATELY: i64 = 2_000;
 
 /// Hands everything to `sink`, and returns where that was. Each table is read once, in order,
 /// and what belongs together is merged on the way.
@@ -38,15 +42,42 @@ pub(super) fn changes_after(
     limit: usize,
 ) -> Result<Changes, StoreError> {
     let end = end(connection)?;
-    if needs_snapshot(connection, cursor, &end)? {
+    if needs_snapshot(cursor, &end) {
         return Ok(Changes::Rebase);
     }
-    let (subjects, position) = changed_subjects(connection, cursor.position, limit)?;
+    let changed = changed_subjects(connection, cursor.position, limit)?;
+    let Changed { mut subjects, position, bulk } = changed;
+    if imported_lately(connection, cursor)? {
+        add_accounts(&mut subjects);
+    }
     let records = subjects
         .into_iter()
         .map(|subject| read_subject(connection, subject))
         .collect::<Result<_, _>>()?;
-    Ok(Changes::Frame { records, cursor: Cursor { position, ..end } })
+    Ok(Changes::Frame { records, cursor: Cursor { position, ..end }, bulk })
+}
+
+/// Whether the follower may not have its snapshot of an import yet.
+fn imported_lately(connection: &Connection, cursor: &Cursor) -> Result<bool, StoreError> {
+    let marker = "SELECT 1 FROM changes WHERE kind = 'rebase' AND position > ?1";
+    let after = cursor.position as i64 - LATELY;
+    Ok(connection.prepare_cached(marker)?.exists([after])?)
+}
+
+/// Puts accounts before what is of them: they may have been imported, and so be unknown to a
+/// follower that has not taken its snapshot.
+fn add_accounts(subjects: &mut Vec<Subject>) {
+    let account = |subject: &Subject| match subject {
+        Subject::Account(_) => None,
+        Subject::Token { account, .. } | Subject::Id { account, .. } => Some(*account),
+    };
+    let mut accounts: BTreeSet<u64> = subjects.iter().filter_map(account).collect();
+    for subject in &*subjects {
+        if let Subject::Account(id) = subject {
+            accounts.remove(id);
+        }
+    }
+    subjects.splice(0..0, accounts.into_iter().map(Subject::Account));
 }
 
 /// Rows of a table that belong to the rows of another, both in the order of the other's number.
@@ -86,8 +117,17 @@ impl<'s, T> Children<'s, T> {
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Subject {
     Account(u64),
-    Token(u64),
+    Token { account: u64, id: u64 },
     Id { account: u64, index: String, id: u64 },
+}
+
+/// What a stretch of the change log is about.
+struct Changed {
+    /// Each once, accounts first.
+    subjects: Vec<Subject>,
+    /// Of the last entry.
+    position: u64,
+    bulk: Bulk,
 }
 
 /// The end of the change log.
@@ -102,48 +142,47 @@ fn end(connection: &Connection) -> Result<Cursor, StoreError> {
     found.pop().ok_or_else(|| super::rows::damaged("the identity of the store"))
 }
 
-fn needs_snapshot(
-    connection: &Connection,
-    cursor: &Cursor,
-    end: &Cursor,
-) -> Result<bool, StoreError> {
+fn needs_snapshot(cursor: &Cursor, end: &Cursor) -> bool {
     let another = cursor.store != end.store || cursor.epoch != end.epoch;
     if another || cursor.position > end.position {
-        return Ok(true);
+        return true;
     }
-    if end.position - cursor.position > HISTORY_LIMIT as u64 {
-        return Ok(true);
-    }
-    let marker = "SELECT 1 FROM changes WHERE kind = 'rebase' AND position > ?1";
-    Ok(connection.prepare_cached(marker)?.exists([cursor.position as i64])?)
+    end.position - cursor.position > HISTORY_LIMIT as u64
 }
 
-/// What the next entries of the log are about, each once, and the position of the last of them.
+/// What the next entries of the log are about.
 fn changed_subjects(
     connection: &Connection,
     after: u64,
     limit: usize,
-) -> Result<(Vec<Subject>, u64), StoreError> {
+) -> Result<Changed, StoreError> {
     let sql = "SELECT position, kind, account_id, subject, index_name FROM changes
                WHERE position > ?1 ORDER BY position LIMIT ?2";
     let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
     let mut last_change = HashMap::new();
     let mut position = after;
+    let mut bulk = Bulk::Nothing;
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([after as i64, limit])?;
     while let Some(row) = rows.next()? {
         position = number(row, 0)?;
-        last_change.insert(read_change(row)?, position);
+        if text(row, 1)? == "rebase" {
+            let going = row.get::<_, Option<i64>>(3)? == Some(GOING);
+            bulk = if going { Bulk::Going } else { Bulk::Done };
+        } else {
+            last_change.insert(read_change(row)?, position);
+        }
     }
     let mut subjects: Vec<_> = last_change.into_iter().collect();
     subjects.sort_by_key(|(subject, at)| (!matches!(subject, Subject::Account(_)), *at));
-    Ok((subjects.into_iter().map(|(subject, _)| subject).collect(), position))
+    let subjects = subjects.into_iter().map(|(subject, _)| subject).collect();
+    Ok(Changed { subjects, position, bulk })
 }
 
 fn read_change(row: &Row<'_>) -> Result<Subject, StoreError> {
     Ok(match text(row, 1)? {
         "account" => Subject::Account(number(row, 2)?),
-        "token" => Subject::Token(number(row, 3)?),
+        "token" => Subject::Token { account: number(row, 2)?, id: number(row, 3)? },
         "id" => Subject::Id { account: number(row, 2)?, index: row.get(4)?, id: number(row, 3)? },
         _ => return Err(super::rows::damaged("an entry of the change log")),
     })
@@ -152,7 +191,7 @@ fn read_change(row: &Row<'_>) -> Result<Subject, StoreError> {
 fn read_subject(connection: &Connection, subject: Subject) -> Result<Record, StoreError> {
     Ok(match subject {
         Subject::Account(id) => Record::Account(account_record(connection, id)?),
-        Subject::Token(id) => {
+        Subject::Token { id, .. } => {
             let (row, grants) = views::find_token(connection, id)?
                 .ok_or_else(|| super::rows::damaged("a token of the change log"))?;
             Record::Token(row.into_record(grants))

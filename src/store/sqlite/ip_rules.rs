@@ -85,6 +85,11 @@ impl Executor<'_> {
         Ok(CHANGED)
     }
 
+    /// Only asks for the account: no import puts rules out of force.
+    pub(super) fn keep_ip_rules(&mut self, account: AccountId) -> Result<Outcome, StoreError> {
+        self.account_number(account).map(|_| UNCHANGED)
+    }
+
     fn find_ip_rule(&self, account: i64, cidr: IpNet) -> Result<Option<(u64, Action)>, StoreError> {
         let found: Option<(i64, String)> = self
             .connection

@@ -1,10 +1,11 @@
 //! The database file: making it, opening it, and bringing its schema up to date.
 
+use std::cell::Cell;
 use std::fs::{OpenOptions, remove_file};
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
@@ -19,6 +20,24 @@ const APPLICATION_ID: i64 = 0x5054_434c;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements that a connection keeps; there are fewer.
 const STATEMENTS_LIMIT: usize = 128;
+
+/// Pause between two attempts to get the lock. SQLite's own handler waits up to 100 ms, so that it
+/// would hardly ever find the short gaps that a bulk import leaves.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Called while another connection is in the way; whether to try again.
+fn wait_for_others(attempts: i32) -> bool {
+    thread_local!(static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) });
+    let now = Instant::now();
+    if attempts == 0 {
+        BEGAN.set(Some(now));
+    }
+    let patient = BEGAN.get().is_none_or(|began| now - began < BUSY_TIMEOUT);
+    if patient {
+        std::thread::sleep(BUSY_PAUSE);
+    }
+    patient
+}
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +88,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
 pub(super) fn connect(path: &Path, purpose: Purpose) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(path, flags)
-        .and_then(|connection| {
-            prepare(&connection, purpose)?;
+        .and_then(|mut connection| {
+            prepare(&mut connection, purpose)?;
             Ok(connection)
         })
         .map_err(|error| {
@@ -78,8 +97,8 @@ pub(super) fn connect(path: &Path, purpose: Purpose) -> Result<Connection, Store
         })
 }
 
-fn prepare(connection: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+fn prepare(connection: &mut Connection, purpose: Purpose) -> rusqlite::Result<()> {
+    connection.busy_handler(Some(wait_for_others))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_LIMIT);
     connection.execute_batch(
         "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;",

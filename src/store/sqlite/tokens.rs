@@ -8,18 +8,19 @@ use super::execute::{Event, Executor, Subject};
 use super::rows::{VerifierColumns, categories_text, parse_name, prefixes_text, token_state_name};
 use super::views;
 use crate::core::record::{Plan, Timestamp, TokenId, TokenState, UserId, Verifier};
-use crate::store::{NewToken, Outcome, StoreError, TokenView, check};
+use crate::store::{ImportedToken, NewToken, Outcome, StoreError, TokenView, check};
 
 impl Executor<'_> {
     /// Adds a token under all rules.
     pub(super) fn create_token(&mut self, token: &NewToken) -> Result<Outcome, StoreError> {
-        self.add_token(token, true)
+        self.add_token(token, true, &[])
     }
 
-    /// Adds a token whose grants may be suspended: they cover nothing until the plan allows them
-    /// or the project is there.
-    pub(super) fn restore_token(&mut self, token: &NewToken) -> Result<Outcome, StoreError> {
-        self.add_token(token, false)
+    /// Adds a token that was made elsewhere, unless its secret is known by any verifier. Its
+    /// grants may be suspended: they cover nothing until the plan allows them or the project is
+    /// there.
+    pub(super) fn import_token(&mut self, imported: &ImportedToken) -> Result<Outcome, StoreError> {
+        self.add_token(&imported.token, !imported.suspended, &imported.aliases)
     }
 
     /// Revokes a token that was not revoked before.
@@ -52,7 +53,7 @@ impl Executor<'_> {
         let old = views::token(self.connection, id)?;
         can_rotate(&old, created_at)?;
         let successor = successor(&old, verifier, created_at);
-        if let Some(known) = self.find_verifier(&successor)? {
+        if let Some(known) = self.find_secret(&successor, &[])? {
             return Err(taken(known));
         }
         check::verifier(verifier, created_at, self.rules)?;
@@ -73,10 +74,15 @@ impl Executor<'_> {
     }
 
     /// `whole`: every grant must cover something at present.
-    fn add_token(&mut self, token: &NewToken, whole: bool) -> Result<Outcome, StoreError> {
+    fn add_token(
+        &mut self,
+        token: &NewToken,
+        whole: bool,
+        aliases: &[Verifier],
+    ) -> Result<Outcome, StoreError> {
         let plan = self.plan_of(token)?;
         // Before every rule: what is there stays there, whatever the rules have become since.
-        if let Some((id, account)) = self.find_verifier(token)? {
+        if let Some((id, account)) = self.find_secret(token, aliases)? {
             let same = account == token.account_id;
             return if same { Ok(Outcome::Unchanged { id }) } else { Err(taken((id, account))) };
         }
@@ -142,8 +148,25 @@ impl Executor<'_> {
         if (count as usize) < limit { Ok(()) } else { Err(too_many(token, limit)) }
     }
 
-    /// The token that has this verifier, and its account.
-    fn find_verifier(&self, token: &NewToken) -> Result<Option<(TokenId, u64)>, StoreError> {
+    /// The token that has the same verifier or one of these, and its account.
+    fn find_secret(
+        &self,
+        token: &NewToken,
+        aliases: &[Verifier],
+    ) -> Result<Option<(TokenId, u64)>, StoreError> {
+        for verifier in std::iter::once(&token.verifier).chain(aliases) {
+            if let Some(known) = self.find_verifier(token, verifier)? {
+                return Ok(Some(known));
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_verifier(
+        &self,
+        token: &NewToken,
+        verifier: &Verifier,
+    ) -> Result<Option<(TokenId, u64)>, StoreError> {
         let find = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| {
             let mut statement = self.connection.prepare_cached(sql)?;
             let found = statement.query_row(parameters, |row| {
@@ -151,7 +174,7 @@ impl Executor<'_> {
             });
             Ok(found.optional()?)
         };
-        match &token.verifier {
+        match verifier {
             Verifier::Digest { digest, .. } => {
                 find("SELECT id, account_id FROM tokens WHERE digest = ?1", &[&digest.0])
             }

@@ -7,20 +7,28 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
-use super::execute::{Executor, write_rebase_marker};
+use super::execute::{Executor, write_bulk_marker};
 use super::feed::HISTORY_LIMIT;
 use super::readers::lock;
 use super::schema::{Purpose, connect};
-use crate::store::{Actor, Command, Outcome, Rules, StoreError};
+use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError};
 
 /// Most callers whose work waits in the queue; the next ones wait to get in.
 const QUEUE_LIMIT: usize = 1024;
 /// Commands after which a group takes in no further work.
 const GROUP_LIMIT: usize = 16_384;
+
+/// How long one transaction of a bulk import takes in commands. With its commit, others wait for
+/// a little more than that before they come to write.
+const BULK_TRANSACTION: Duration = Duration::from_millis(40);
+/// Pause after each of them: longer than others wait between two attempts ([`super::schema`]), so
+/// that whoever waits gets in.
+const BULK_PAUSE: Duration = Duration::from_millis(4);
 
 /// One outcome for each command.
 type Outcomes = Vec<Result<Outcome, StoreError>>;
@@ -39,6 +47,10 @@ pub(super) enum Work {
 }
 
 impl Work {
+    fn is_bulk(&self) -> bool {
+        matches!(self, Self::Commands { actor, .. } if actor.bulk)
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Commands { commands, .. } => commands.len(),
@@ -139,14 +151,72 @@ impl Drop for Writer {
 /// Writes until nobody can send work any more, or until the connection cannot be used further.
 fn run(connection: &Connection, rules: &ArcSwap<Rules>, queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
-        let group = gather(first, queue);
-        let outcome = commit(connection, &rules.load(), &group);
-        let usable = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
-        answer(group, outcome);
-        if !usable {
-            return;
+        let (bulk, single): (Vec<_>, Vec<_>) =
+            gather(first, queue).into_iter().partition(|job| job.work.is_bulk());
+        let rules = rules.load();
+        if !single.is_empty() {
+            let outcome = commit(connection, &rules, &single);
+            let usable = is_usable(connection);
+            answer(single, outcome);
+            if !usable {
+                return;
+            }
+        }
+        for job in bulk {
+            let outcomes = commit_bulk(connection, &rules, &job.work);
+            // A caller that no longer waits is no error.
+            let _ = job.reply.send(Ok(outcomes));
+            if !is_usable(connection) {
+                return;
+            }
         }
     }
+}
+
+/// Whether the connection can begin another transaction, once what failed is taken back.
+fn is_usable(connection: &Connection) -> bool {
+    connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok()
+}
+
+/// Writes a bulk import's commands in transactions so short that nobody else waits long. After an
+/// error the commands that are not stored have it as their outcome.
+fn commit_bulk(connection: &Connection, rules: &Rules, work: &Work) -> Outcomes {
+    let Work::Commands { actor, commands } = work else { return Outcomes::new() };
+    let mut outcomes = Outcomes::with_capacity(commands.len());
+    while outcomes.len() < commands.len() {
+        match commit_some(connection, rules, actor, &commands[outcomes.len()..]) {
+            Ok(done) => outcomes.extend(done),
+            Err(error) => {
+                outcomes.resize(commands.len(), Err(error));
+                break;
+            }
+        }
+        thread::sleep(BULK_PAUSE);
+    }
+    outcomes
+}
+
+/// Writes as many of the commands as one transaction takes, at least one.
+fn commit_some(
+    connection: &Connection,
+    rules: &Rules,
+    actor: &Actor,
+    commands: &[Command],
+) -> Result<Outcomes, StoreError> {
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    let began = Instant::now();
+    let mut executor = Executor::new(connection, rules, actor);
+    let mut outcomes = Outcomes::new();
+    for command in commands {
+        outcomes.push(executor.apply(command)?);
+        if began.elapsed() >= BULK_TRANSACTION {
+            break;
+        }
+    }
+    executor.finish()?;
+    trim_history(connection)?;
+    connection.execute_batch("COMMIT")?;
+    Ok(outcomes)
 }
 
 fn gather(first: Job, queue: &Receiver<Job>) -> Vec<Job> {
@@ -179,7 +249,7 @@ fn commit(
 
 fn perform(connection: &Connection, rules: &Rules, work: &Work) -> Result<Outcomes, StoreError> {
     let Work::Commands { actor, commands } = work else {
-        write_rebase_marker(connection)?;
+        write_bulk_marker(connection, Bulk::Done)?;
         return Ok(vec![Ok(Outcome::Changed { id: 0 })]);
     };
     let mut executor = Executor::new(connection, rules, actor);

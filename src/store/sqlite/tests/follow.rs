@@ -6,7 +6,7 @@ use super::*;
 fn nothing_new_is_an_empty_frame_at_the_same_place() {
     let fixture = Fixture::new();
     let cursor = fixture.cursor();
-    let Changes::Frame { records, cursor: next } =
+    let Changes::Frame { records, cursor: next, .. } =
         fixture.store.changes_after(&cursor, 10).unwrap()
     else {
         panic!()
@@ -81,7 +81,7 @@ fn frames_are_as_short_as_asked_and_lead_to_the_end() {
         fixture.create(token(1, seed));
     }
     for _ in 0..4 {
-        let Changes::Frame { records, cursor: next } =
+        let Changes::Frame { records, cursor: next, .. } =
             fixture.store.changes_after(&cursor, 3).unwrap()
         else {
             panic!()
@@ -151,17 +151,69 @@ fn an_import_sends_followers_to_a_snapshot_in_the_commit_that_makes_it() {
             vec![create(token(1, 2 * seed)), create(token(1, 1 + 2 * seed))],
         );
         assert!(outcomes.into_iter().all(changed));
-        assert!(fixture.must_rebase(&before), "without waiting for the end of the import");
+        assert_eq!(fixture.bulk(&before), Bulk::Going, "without waiting for the import's end");
     }
     let markers: Vec<i64> =
         fixture.raw("SELECT count(*) FROM changes WHERE kind = 'rebase'", |row| row.get(0));
     assert_eq!(markers, [1], "an import leaves one marker");
     let during = fixture.cursor();
     fixture.import(create(token(1, 99))).unwrap();
-    assert!(fixture.must_rebase(&during));
+    assert_eq!(fixture.bulk(&during), Bulk::Going);
+    fixture.store.rebase().unwrap();
+    assert_eq!(fixture.bulk(&during), Bulk::Done);
     let after = fixture.cursor();
     fixture.create(token(1, 100));
-    assert_eq!(fixture.frame(&after).len(), 1);
+    assert_eq!(token_records(&fixture.frame(&after)).len(), 1);
+    assert_eq!(fixture.bulk(&after), Bulk::Nothing);
+}
+
+#[test]
+fn a_single_change_amid_an_import_is_in_a_frame_with_its_account() {
+    let fixture = Fixture::new();
+    let before = fixture.cursor();
+    fixture.import(account(3, Plan::Enterprise)).unwrap();
+    fixture.import(create(token(3, 1))).unwrap();
+    let id = fixture.create(token(3, 2));
+    fixture.import(create(token(3, 3))).unwrap();
+    let records = fixture.frame(&before);
+    let [Record::Account(account), Record::Token(token)] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert_eq!((account.id, token.id), (3, id), "imported tokens wait for the snapshot");
+    assert_eq!(fixture.bulk(&before), Bulk::Going);
+}
+
+#[test]
+fn an_import_in_many_transactions_gives_one_outcome_for_each_command() {
+    let fixture = Fixture::new();
+    let commands: Vec<_> = (0..6_000).map(|seed| create(token(1, seed % 5_000))).collect();
+    let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
+    assert_eq!(outcomes.len(), 6_000);
+    assert_eq!(outcomes.into_iter().filter(|outcome| changed(outcome.clone())).count(), 5_000);
+    assert_eq!(fixture.tokens().len(), 5_000);
+}
+
+#[test]
+fn others_come_to_write_while_an_import_goes_on() {
+    let fixture = Fixture::new();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let commands = (1..30_000).map(|seed| create(token(1, seed))).collect();
+            fixture.store.apply_all(&Actor::importer(), commands);
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let other = fixture.second();
+        let mut during = 0;
+        for seed in 100_000.. {
+            other.apply(&Actor::operator(), create(token(1, seed))).unwrap();
+            if over.load(std::sync::atomic::Ordering::Relaxed) {
+                break;
+            }
+            during += 1;
+        }
+        assert!(during > 2, "{during}");
+    });
 }
 
 #[test]
@@ -171,7 +223,7 @@ fn an_import_of_what_is_there_leaves_followers_alone() {
     let cursor = fixture.cursor();
     assert!(unchanged(fixture.import(create(token(1, 1)))));
     assert_eq!(fixture.cursor(), cursor);
-    assert!(!fixture.must_rebase(&cursor));
+    assert_eq!(fixture.bulk(&cursor), Bulk::Nothing);
 }
 
 #[test]
@@ -194,7 +246,7 @@ fn a_refused_import_line_does_not_take_the_marker_with_it() {
     let commands = vec![broken.clone(), create(token(1, 2)), broken, create(token(1, 3))];
     let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true]);
-    assert!(fixture.must_rebase(&cursor));
+    assert_eq!(fixture.bulk(&cursor), Bulk::Going);
 }
 
 #[test]
@@ -207,7 +259,7 @@ fn a_marker_that_a_failed_command_took_back_is_written_again() {
     let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
     connection.execute_batch("ALTER TABLE hidden RENAME TO grants").unwrap();
-    assert!(fixture.must_rebase(&cursor));
+    assert_eq!(fixture.bulk(&cursor), Bulk::Going);
 }
 
 #[test]
@@ -215,8 +267,8 @@ fn a_rebase_can_be_asked_for() {
     let fixture = Fixture::new();
     let cursor = fixture.cursor();
     fixture.store.rebase().unwrap();
-    assert!(fixture.must_rebase(&cursor));
-    assert!(!fixture.must_rebase(&fixture.cursor()));
+    assert_eq!(fixture.bulk(&cursor), Bulk::Done);
+    assert_eq!(fixture.bulk(&fixture.cursor()), Bulk::Nothing);
 }
 
 #[test]

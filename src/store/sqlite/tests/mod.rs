@@ -19,8 +19,8 @@ use crate::core::record::{
     AccountState, Grant, Licence, Plan, Record, Timestamp, TokenRecord, TokenState, Verifier,
 };
 use crate::store::{
-    Actor, Changes, Command, Cursor, NewToken, Outcome, Rules, Store, StoreError, TokenFilter,
-    TokenView,
+    Actor, Bulk, Changes, Command, Cursor, ImportedToken, NewToken, Outcome, Rules, Store,
+    StoreError, TokenFilter, TokenView,
 };
 
 /// When the tokens of the tests are made.
@@ -104,6 +104,14 @@ impl Fixture {
         matches!(self.store.changes_after(after, 1000).unwrap(), Changes::Rebase)
     }
 
+    /// What a follower is told of imports since.
+    fn bulk(&self, after: &Cursor) -> Bulk {
+        match self.store.changes_after(after, 1000).unwrap() {
+            Changes::Frame { bulk, .. } => bulk,
+            Changes::Rebase => panic!("a frame was expected"),
+        }
+    }
+
     fn tokens(&self) -> Vec<TokenView> {
         let mut tokens = Vec::new();
         let filter = TokenFilter::default();
@@ -172,6 +180,10 @@ fn id_row(account_id: u64, id: u64, project_id: u64) -> Command {
 
 fn create(token: NewToken) -> Command {
     Command::CreateToken(Box::new(token))
+}
+
+fn import(token: NewToken, suspended: bool, aliases: Vec<Verifier>) -> Command {
+    Command::ImportToken(Box::new(ImportedToken { token, suspended, aliases }))
 }
 
 fn grant(set: &str, project_id: Option<u64>) -> Grant {

@@ -75,24 +75,26 @@ fn tokens() -> impl Strategy<Value = Command> {
 
 /// Follows as a gate does, by frames of at most `limit`, and takes a snapshot where it must.
 fn follow(store: &SqliteStore, cursor: &mut Cursor, held: &mut Contents, limit: usize) {
+    let mut imported = false;
     loop {
         match store.changes_after(cursor, limit).unwrap() {
-            Changes::Rebase => {
-                held.clear();
-                *cursor = store
-                    .snapshot(&mut |record| {
-                        fold(held, record);
-                        Ok(())
-                    })
-                    .unwrap();
-            }
-            Changes::Frame { cursor: next, .. } if next == *cursor => return,
-            Changes::Frame { records, cursor: next } => {
-                assert!(records.len() <= limit);
+            Changes::Rebase => panic!("the cursor is of this store"),
+            Changes::Frame { cursor: next, .. } if next == *cursor => break,
+            Changes::Frame { records, cursor: next, bulk } => {
+                assert!(records.len() <= 2 * limit, "each with its account");
                 records.into_iter().for_each(|record| fold(held, record));
+                imported |= bulk != Bulk::Nothing;
                 *cursor = next;
             }
         }
+    }
+    if imported {
+        held.clear();
+        let add = &mut |record| {
+            fold(held, record);
+            Ok(())
+        };
+        *cursor = store.snapshot(add).unwrap();
     }
 }
 

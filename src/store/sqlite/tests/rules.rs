@@ -87,15 +87,35 @@ fn a_token_out_of_an_export_keeps_its_suspended_grants() {
     let fixture = Fixture::new();
     let grants = vec![grant("job_admin", Some(77))];
     let token = Box::new(NewToken { grants: grants.clone(), ..token(2, 1) });
-    assert!(changed(fixture.import(Command::RestoreToken(token))));
+    assert!(changed(fixture.import(import(*token, true, vec![]))));
     assert_eq!(fixture.tokens()[0].grants, grants);
+}
+
+#[test]
+fn a_secret_that_is_known_by_another_verifier_is_not_imported_again() {
+    let fixture = Fixture::new();
+    let id = fixture.create(token(1, 1));
+    fixture.apply(Command::RevokeToken { id }).unwrap();
+    let other = |account| import(token(account, 2), false, vec![digest(1)]);
+    assert_eq!(fixture.apply(other(1)), Ok(Outcome::Unchanged { id }));
+    let refusal = fixture.refusal(other(2));
+    assert!(message(&refusal).contains("of account 1"), "{refusal}");
+}
+
+#[test]
+fn an_import_puts_no_ip_rules_out_of_force() {
+    let fixture = Fixture::new();
+    fixture.apply(Command::EnableIpRules { account_id: 1, enabled: true }).unwrap();
+    assert!(unchanged(fixture.apply(Command::KeepIpRules { account_id: 1 })));
+    assert!(fixture.store.account(1).unwrap().ip_rules_enabled);
+    fixture.refusal(Command::KeepIpRules { account_id: 99 });
 }
 
 #[test]
 fn an_active_token_out_of_an_export_still_needs_its_user() {
     let fixture = Fixture::new();
     let token = Box::new(NewToken { user_id: Some(99), ..token(1, 1) });
-    let refusal = fixture.refusal(Command::RestoreToken(token));
+    let refusal = fixture.refusal(import(*token, true, vec![]));
     assert!(message(&refusal).contains("no user 99"), "{refusal}");
 }
 
