@@ -1,6 +1,6 @@
 //! Routes as data: which permission a request needs, and where it goes.
 //!
-//! Routes are compiled once into a tree of segments ([`tree`]) and flattened ([`flat`]). A look-up
+//! Routes are compiled once into a tree of segments (`tree`) and flattened (`flat`). A look-up
 //! visits each node at most once, whatever the path, so that a table of thousands of routes costs
 //! no more than one of ten.
 
