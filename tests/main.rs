@@ -12,6 +12,7 @@ mod decisions;
 mod edge;
 mod feed;
 mod headers;
+mod importers;
 mod legacy;
 mod metrics;
 mod proxying;

