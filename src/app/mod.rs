@@ -11,7 +11,7 @@ pub(crate) use serve::Control;
 pub use serve::{AppError, Gate, Stop};
 
 use crate::config::Config;
-use crate::store::Rules;
+use crate::store::{AuditKeys, Rules};
 
 /// What the store enforces of a configuration.
 pub fn store_rules(config: &Config) -> Rules {
@@ -19,5 +19,6 @@ pub fn store_rules(config: &Config) -> Rules {
         permission_sets: config.permission_sets.clone(),
         cutoff_end: config.legacy.cutoff_end,
         candidates_limit: config.legacy.candidates_limit,
+        audit_keys: AuditKeys::from(&*config.keys),
     }
 }

@@ -8,7 +8,7 @@ use super::session::Session;
 use super::shape::{AccountShape, word};
 use super::{table, values};
 use crate::core::record::{AccountId, AccountState, Plan};
-use crate::store::{AccountView, Actor, Command, Outcome, Store};
+use crate::store::{AccountView, Command, Outcome, Store};
 
 /// Accounts: create, list, show, change plan, close and open.
 #[derive(Debug, Subcommand)]
@@ -128,7 +128,7 @@ fn change(
     line: &str,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let outcome = store.apply(&Actor::operator(), command)?;
+    let outcome = store.apply(&session.actor(), command)?;
     let line = match outcome {
         Outcome::Changed { .. } => line.to_owned(),
         Outcome::Unchanged { .. } => format!("account {id} was like that already"),

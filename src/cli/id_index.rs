@@ -7,7 +7,7 @@ use super::session::Session;
 use super::shape::IdShape;
 use super::{table, values};
 use crate::core::record::{AccountId, Category, ProjectId};
-use crate::store::{Actor, Command, IdView, Outcome, Store};
+use crate::store::{Command, IdView, Outcome, Store};
 
 /// Id-index rows: set, list and remove.
 #[derive(Debug, Subcommand)]
@@ -66,7 +66,7 @@ fn set(store: &dyn Store, row: Set, session: &mut Session<'_>) -> Result<(), Fai
     let environment_category = category;
     let view = IdView { account_id, index: index.clone(), id, project_id, environment_category };
     let command = Command::SetId { account_id, index, id, project_id, environment_category };
-    let line = match store.apply(&Actor::operator(), command)? {
+    let line = match store.apply(&session.actor(), command)? {
         Outcome::Changed { .. } => {
             format!("{} {id} of account {account_id} belongs to project {project_id}", view.index)
         }
@@ -102,7 +102,7 @@ fn remove(
     let ids = store.ids(account_id)?;
     let row = ids.into_iter().find(|view| view.index == index && view.id == id);
     let line = format!("{index} {id} of account {account_id} removed");
-    store.apply(&Actor::operator(), Command::RemoveId { account_id, index, id })?;
+    store.apply(&session.actor(), Command::RemoveId { account_id, index, id })?;
     match &row {
         Some(view) => session.report(&IdShape::from(view), &line),
         // Added by somebody else between the two calls; removed all the same.

@@ -14,7 +14,7 @@ use super::token::{make_secret, print_issued};
 use crate::config::{self, Config, samples};
 use crate::core::record::{AccountId, AccountState, Grant, Plan, TokenState};
 use crate::core::token::{Secret, TokenKind};
-use crate::store::{Actor, Command, NewToken, Outcome, SqliteStore, Store, TokenView};
+use crate::store::{Command, NewToken, Outcome, SqliteStore, Store, TokenView};
 
 /// The account that the bootstrap token belongs to: the operator's own.
 const OPERATOR_ACCOUNT: AccountId = 0;
@@ -143,7 +143,7 @@ fn bootstrap(
     config: &Config,
     session: &Session<'_>,
 ) -> Result<(Secret, TokenView), Failure> {
-    let actor = Actor::operator();
+    let actor = session.actor();
     store.apply(
         &actor,
         Command::CreateAccount {

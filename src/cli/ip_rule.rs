@@ -13,7 +13,7 @@ use super::shape::{IpRuleShape, IpRulesShape, word};
 use super::table;
 use crate::core::ip::{IpRules, canonical, parse_cidr};
 use crate::core::record::{AccountId, Action};
-use crate::store::{Actor, Command, IpRuleView, Outcome, Store, StoreError};
+use crate::store::{Command, IpRuleView, Outcome, Store, StoreError};
 
 /// IP rules: allow, deny, list, remove, enable, disable and try.
 #[derive(Debug, Subcommand)]
@@ -126,7 +126,7 @@ fn add_rules(
         let name = add.name.clone();
         Command::AddIpRule { account_id, action, cidr: *cidr, name }
     };
-    let outcomes = store.apply_all(&Actor::operator(), add.cidr.iter().map(command).collect());
+    let outcomes = store.apply_all(&session.actor(), add.cidr.iter().map(command).collect());
     let word = word(action);
     for (cidr, outcome) in add.cidr.iter().zip(&outcomes) {
         match outcome {
@@ -153,7 +153,7 @@ fn remove_rules(
     let account_id = remove.account;
     let rules = store.ip_rules(account_id)?;
     let command = |cidr: &IpNet| Command::RemoveIpRule { account_id, cidr: *cidr };
-    let outcomes = store.apply_all(&Actor::operator(), remove.cidr.iter().map(command).collect());
+    let outcomes = store.apply_all(&session.actor(), remove.cidr.iter().map(command).collect());
     for (cidr, outcome) in remove.cidr.iter().zip(&outcomes) {
         if outcome.is_ok() {
             session.say(&format!("{cidr}: removed"));
@@ -208,7 +208,7 @@ fn enable(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let command = Command::EnableIpRules { account_id, enabled };
-    let now = match store.apply(&Actor::operator(), command)? {
+    let now = match store.apply(&session.actor(), command)? {
         Outcome::Changed { .. } => "now",
         Outcome::Unchanged { .. } => "already",
     };

@@ -4,6 +4,7 @@
 //! their own process. Data goes to standard output, notes and errors to standard error.
 
 mod account;
+mod audit;
 mod check;
 mod completions;
 mod demo;
@@ -16,6 +17,7 @@ mod import;
 mod init;
 mod ip_rule;
 mod man;
+mod operator;
 mod project;
 mod serve;
 mod session;
@@ -107,6 +109,9 @@ enum Command {
     Import(import::Import),
     /// Write accounts, tokens and the rest as lines that import reads; never a secret
     Export(export::Export),
+    /// Who changed what: list, find, verify
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Print a script that completes commands in a shell
     Completions(completions::Completions),
     /// Write manual pages, one a command
@@ -170,6 +175,7 @@ fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> 
         Command::Token(command) => token::run(command, session),
         Command::Import(command) => import::run(&command, session),
         Command::Export(command) => export::run(&command, session),
+        Command::Audit(command) => audit::run(command, session),
         Command::Completions(completions) => completions::run(&completions, session),
         Command::Man(man) => man::run(&man, session),
     }

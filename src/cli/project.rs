@@ -8,7 +8,7 @@ use super::shape::ProjectShape;
 use super::table;
 use super::which::Which;
 use crate::core::record::{AccountId, ProjectId};
-use crate::store::{Actor, Command, Outcome, ProjectView, Store};
+use crate::store::{Command, Outcome, ProjectView, Store};
 
 /// Projects: create, list and remove.
 #[derive(Debug, Subcommand)]
@@ -53,8 +53,7 @@ fn create(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let view = ProjectView { account_id, id, name: name.clone() };
-    let outcome =
-        store.apply(&Actor::operator(), Command::CreateProject { account_id, id, name })?;
+    let outcome = store.apply(&session.actor(), Command::CreateProject { account_id, id, name })?;
     let line = match outcome {
         Outcome::Changed { .. } => format!("project {id} of account {account_id} created"),
         Outcome::Unchanged { .. } => {
@@ -81,7 +80,7 @@ fn remove(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let projects = store.projects(account_id)?;
-    store.apply(&Actor::operator(), Command::RemoveProject { account_id, id })?;
+    store.apply(&session.actor(), Command::RemoveProject { account_id, id })?;
     let line = format!("project {id} of account {account_id} removed");
     match projects.iter().find(|view| view.id == id) {
         Some(view) => session.report(&ProjectShape::from(view), &line),

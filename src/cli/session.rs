@@ -8,10 +8,11 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
+use super::operator;
 use crate::config::{self, Config, StoreUrl};
 use crate::core::record::Timestamp;
 use crate::core::token::FOREIGN_LEN;
-use crate::store::{SqliteStore, StoreError};
+use crate::store::{Actor, SqliteStore, StoreError};
 
 /// Most bytes that are read of a secret: the longest token, a line end, and one that is too many.
 const SECRET_LINE_LIMIT: usize = *FOREIGN_LEN.end() + 3;
@@ -62,6 +63,11 @@ impl Session<'_> {
             let message = format!("{}: the configuration is invalid; {hint}", file.display());
             Failure { exit: Exit::Invalid, message: Some(message) }
         })
+    }
+
+    /// Who runs this command, for the audit log.
+    pub(super) fn actor(&self) -> Actor {
+        operator::actor()
     }
 
     /// Loads the configuration and opens the store.

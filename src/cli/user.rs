@@ -8,7 +8,7 @@ use super::shape::UserShape;
 use super::which::Which;
 use super::{table, values};
 use crate::core::record::{AccountId, Licence, UserId};
-use crate::store::{Actor, Command, Outcome, Store, UserView};
+use crate::store::{Command, Outcome, Store, UserView};
 
 /// Users: create, list and remove.
 #[derive(Debug, Subcommand)]
@@ -59,7 +59,7 @@ fn create(store: &dyn Store, user: Create, session: &mut Session<'_>) -> Result<
     let Create { account: account_id, id, name, licence, admin } = user;
     let view = UserView { account_id, id, name: name.clone(), licence, admin };
     let command = Command::CreateUser { account_id, id, name, licence, admin };
-    let line = match store.apply(&Actor::operator(), command)? {
+    let line = match store.apply(&session.actor(), command)? {
         Outcome::Changed { .. } => format!("user {id} of account {account_id} created"),
         Outcome::Unchanged { .. } => format!("user {id} of account {account_id} is there already"),
     };
@@ -90,7 +90,7 @@ fn remove(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let users = store.users(account_id)?;
-    store.apply(&Actor::operator(), Command::RemoveUser { account_id, id })?;
+    store.apply(&session.actor(), Command::RemoveUser { account_id, id })?;
     let line =
         format!("user {id} of account {account_id} removed, with the personal tokens revoked");
     match users.iter().find(|view| view.id == id) {

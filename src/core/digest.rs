@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// Keyed BLAKE3 digest of a token's secret, 32 bytes.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -49,6 +49,11 @@ impl DigestKey {
     /// Digest of a secret under this key.
     pub fn digest(&self, secret: &[u8]) -> Digest {
         Digest(*blake3::keyed_hash(&self.key, secret).as_bytes())
+    }
+
+    /// A key for another purpose, which tells nothing about this one or that of any other purpose.
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key(purpose, &self.key))
     }
 }
 

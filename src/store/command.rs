@@ -1,7 +1,10 @@
 //! What can be done to the store, by whom, and what comes of it.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
+use super::Note;
 use crate::core::record::{
     AccountId, AccountState, Action, Category, Grant, Licence, Plan, ProjectId, Timestamp, TokenId,
     TokenState, UserId, Verifier,
@@ -10,23 +13,70 @@ use crate::core::record::{
 /// Who does something, for the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
-    /// For instance `operator` for the command line.
+    /// What kind of actor.
+    pub kind: ActorKind,
+    /// The operator's user id, or the token's number.
+    pub id: Option<u64>,
+    /// For instance the operator's user name, or the token's name.
     pub name: String,
+    /// From where; none for the command line.
+    pub address: Option<IpAddr>,
     /// Part of a bulk import: changes are not numbered one by one for followers, who take a
     /// snapshot once it is over ([`super::Bulk`]). Its commands go into several short
     /// transactions, so that others come to write in between.
     pub bulk: bool,
 }
 
+/// Kinds of actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActorKind {
+    /// A person at the command line.
+    Operator,
+    /// Whoever holds a token.
+    Token,
+    /// The program itself.
+    System,
+}
+
+impl ActorKind {
+    /// The name in the audit log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Token => "token",
+            Self::System => "system",
+        }
+    }
+}
+
 impl Actor {
-    /// The person at the command line.
+    /// A person at the command line, of whom nothing is known.
     pub fn operator() -> Self {
-        Self { name: "operator".to_owned(), bulk: false }
+        Self::of(ActorKind::Operator, None, "operator".to_owned())
     }
 
-    /// The person at the command line, importing.
-    pub fn importer() -> Self {
-        Self { name: "operator".to_owned(), bulk: true }
+    /// The person of this user id at the command line.
+    pub fn person(uid: u32, name: String) -> Self {
+        Self::of(ActorKind::Operator, Some(u64::from(uid)), name)
+    }
+
+    /// Whoever holds this token, at this address.
+    pub fn token(id: TokenId, name: String, address: Option<IpAddr>) -> Self {
+        Self { address, ..Self::of(ActorKind::Token, Some(id), name) }
+    }
+
+    /// A part of the program.
+    pub fn system(part: &str) -> Self {
+        Self::of(ActorKind::System, None, part.to_owned())
+    }
+
+    /// The same, doing something as part of a bulk import.
+    pub fn in_bulk(self) -> Self {
+        Self { bulk: true, ..self }
+    }
+
+    fn of(kind: ActorKind, id: Option<u64>, name: String) -> Self {
+        Self { kind, id, name, address: None, bulk: false }
     }
 }
 
@@ -206,6 +256,8 @@ pub enum Command {
         /// End of the grace period.
         old_expires_at: Timestamp,
     },
+    /// Adds to the audit log and changes nothing else.
+    Note(Box<Note>),
 }
 
 /// What came of a command.

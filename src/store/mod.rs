@@ -5,6 +5,7 @@
 //! one transaction, and returns only when that is durable. Gates never ask the store while a
 //! request waits: they follow the change log by an opaque [`Cursor`].
 
+mod audit;
 mod check;
 mod command;
 mod cursor;
@@ -12,7 +13,11 @@ mod error;
 mod sqlite;
 mod view;
 
-pub use command::{Actor, Command, ImportedToken, NewToken, Outcome};
+pub use audit::{
+    Anchor, AnchorError, AuditEntry, AuditFilter, AuditKeys, AuditReport, Finding, FindingKind,
+    Note, TokenTraces,
+};
+pub use command::{Actor, ActorKind, Command, ImportedToken, NewToken, Outcome};
 pub use cursor::Cursor;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
@@ -32,6 +37,8 @@ pub struct Rules {
     pub cutoff_end: Timestamp,
     /// Most tokens that may share a selector, or an account where they have none.
     pub candidates_limit: usize,
+    /// What seals the audit log.
+    pub audit_keys: AuditKeys,
 }
 
 /// What has happened since a cursor.
@@ -168,4 +175,21 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// The database's.
     fn token_by_verifier(&self, verifier: &Verifier) -> Result<Option<TokenView>, StoreError>;
+
+    /// The last entries of the audit log that the filter lets through, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Goes along the audit log, or what follows `start`, and says where it does not hold.
+    /// Whatever is `expected` must be on the way.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where `start` is not in the log, or the database's.
+    fn verify_audit(
+        &self,
+        start: Option<&Anchor>,
+        expected: &[Anchor],
+    ) -> Result<AuditReport, StoreError>;
 }

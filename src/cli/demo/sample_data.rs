@@ -44,7 +44,7 @@ pub(super) fn fill(
         token(1, "last year's", Timestamp(past.0 - 1), Some(past), runner(), expired.1),
         token(1, "from 2022", LEGACY_CREATED, None, runner(), legacy_verifier(&legacy)),
     ]);
-    for outcome in store.apply_all(&Actor::operator(), commands) {
+    for outcome in store.apply_all(&Actor::system("demo"), commands) {
         outcome?;
     }
     let text = |secret: &Secret| secret.expose().to_owned();

@@ -1,6 +1,7 @@
 //! `portcullis import`: many lines at once, each one good or bad by itself.
 
 mod batch;
+mod digested;
 mod envoy;
 mod fields;
 mod foreign;

@@ -2,6 +2,8 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use serde_json::{Value, json};
+
 use super::Summary;
 use super::batch::{Concluded, Fate, Numbered, Planner, Plans};
 use super::line::Line;
@@ -12,7 +14,7 @@ use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 use crate::core::digest::DigestKeys;
 use crate::core::record::Plan;
-use crate::store::{Actor, Command, Outcome, Store, StoreError};
+use crate::store::{Actor, Command, Note, Outcome, Store, StoreError};
 
 /// Most lines that are applied together. Two batches at a time are in memory.
 const BATCH_LINES: usize = 8_000;
@@ -64,6 +66,10 @@ pub(super) fn import_all(
     if importer.actor.as_ref().is_some_and(|actor| actor.bulk) && importer.has_changed() {
         settings.store.rebase()?;
     }
+    if importer.has_changed() {
+        let note = Command::Note(Box::new(importer.note(outcome.is_ok())));
+        settings.store.apply(&session.actor(), note)?;
+    }
     session.say_raw(importer.progress.wipe());
     outcome?;
     importer.finish(settings.dry_run, session)
@@ -114,7 +120,8 @@ impl Importer<'_> {
             if batch.is_empty() {
                 return Ok(());
             }
-            let actor = self.actor.get_or_insert_with(|| actor_for(&batch)).clone();
+            let operator = || actor_for(&batch, session.actor());
+            let actor = self.actor.get_or_insert_with(operator).clone();
             let mut plans = self.planner.plan(&mut batch);
             let commands = std::mem::take(&mut plans.commands);
             store.commands.send((actor, commands)).map_err(|_| stopped())?;
@@ -175,6 +182,27 @@ impl Importer<'_> {
             .map_err(|error| rejects_failed(&error))
     }
 
+    /// What the audit log says of the whole import, whose changes have entries of their own.
+    fn note(&self, finished: bool) -> Note {
+        let (file, digest) = self.source.name_and_digest();
+        let Summary { lines, added, unchanged, rejected } = self.summary;
+        Note {
+            event: if finished { "import.finished" } else { "import.interrupted" },
+            account_id: None,
+            subject: "import".to_owned(),
+            before: Value::Null,
+            after: json!({
+                "file": file,
+                "blake3": digest.to_hex().as_str(),
+                "lines": lines,
+                "added": added,
+                "unchanged": unchanged,
+                "rejected": rejected,
+                "accounts_and_projects_made": self.made,
+            }),
+        }
+    }
+
     fn has_changed(&self) -> bool {
         self.summary.added + self.made > 0
     }
@@ -195,12 +223,12 @@ impl Importer<'_> {
 
 /// The first batch tells how large the input is: if it is a small one, it is all of it. A token
 /// that was rotated before it became valid is taken back only as part of a bulk import.
-fn actor_for(first: &[Numbered]) -> Actor {
+fn actor_for(first: &[Numbered], operator: Actor) -> Actor {
     let never_valid = |numbered: &Numbered| numbered.read.as_ref().is_ok_and(Line::is_never_valid);
     if first.len() >= BULK_LINES || first.iter().any(never_valid) {
-        Actor::importer()
+        operator.in_bulk()
     } else {
-        Actor::operator()
+        operator
     }
 }
 

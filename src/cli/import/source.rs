@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
+use blake3::{Hash, Hasher};
 use zeroize::Zeroizing;
 
 use super::batch::Numbered;
+use super::digested::Digested;
 use super::fields::Reason;
 use super::foreign::{Credential, Foreign};
 use super::line::{Line, Reader};
@@ -52,11 +54,16 @@ impl Input {
         }
     }
 
-    fn reader<'r>(&'r mut self, session: &'r mut Session<'_>) -> &'r mut dyn BufRead {
-        match self {
+    fn reader<'r>(
+        &'r mut self,
+        hasher: &'r mut Hasher,
+        session: &'r mut Session<'_>,
+    ) -> Digested<'r> {
+        let input: &'r mut dyn BufRead = match self {
             Self::Stdin => &mut *session.around.stdin,
             Self::File { reader, .. } => reader,
-        }
+        };
+        Digested { input, hasher }
     }
 }
 
@@ -70,6 +77,8 @@ pub(super) struct Source<'a> {
     buffer: Zeroizing<Vec<u8>>,
     number: u64,
     bytes: u64,
+    /// Of everything that was read.
+    hasher: Hasher,
 }
 
 enum Kind {
@@ -100,14 +109,21 @@ impl<'a> Source<'a> {
         foreign: Option<Foreign>,
         session: &mut Session<'_>,
     ) -> Result<Self, Failure> {
+        let mut hasher = Hasher::new();
+        let mut found = |find| document(&mut input, &mut hasher, find, session);
         let kind = match format {
             Format::Jsonl => Kind::Lines,
             Format::HaproxyMap => Kind::Map,
-            Format::Kong => Kind::Credentials(document(&mut input, kong::find, session)?),
-            Format::Envoy => Kind::Credentials(document(&mut input, envoy::find, session)?),
+            Format::Kong => Kind::Credentials(found(kong::find)?),
+            Format::Envoy => Kind::Credentials(found(envoy::find)?),
         };
         let buffer = Zeroizing::new(Vec::new());
-        Ok(Self { input, reader, foreign, kind, buffer, number: 0, bytes: 0 })
+        Ok(Self { input, reader, foreign, kind, buffer, number: 0, bytes: 0, hasher })
+    }
+
+    /// What is read, and the BLAKE3 digest of all that was read of it.
+    pub(super) fn name_and_digest(&self) -> (String, Hash) {
+        (self.input.name(), self.hasher.finalize())
     }
 
     /// Bytes of the lines so far.
@@ -123,7 +139,7 @@ impl<'a> Source<'a> {
             return Ok(Step::Found(Box::new(foreign.number(credential, self.reader.keys))));
         }
         let name = self.input.name();
-        let read = read_line(self.input.reader(session), &mut self.buffer)
+        let read = read_line(&mut self.input.reader(&mut self.hasher, session), &mut self.buffer)
             .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
         if read == Read::End {
             return Ok(Step::End);
@@ -161,13 +177,14 @@ impl<'a> Source<'a> {
 /// Finds the credentials of a YAML or JSON document.
 fn document(
     input: &mut Input,
+    hasher: &mut Hasher,
     find: fn(&[yaml::Shared]) -> Result<Vec<Credential>, yaml::DocumentError>,
     session: &mut Session<'_>,
 ) -> Result<std::vec::IntoIter<Credential>, Failure> {
     let name = input.name();
     let mut text = Zeroizing::new(Vec::new());
     input
-        .reader(session)
+        .reader(hasher, session)
         .take(yaml::SIZE_LIMIT + 1)
         .read_to_end(&mut text)
         .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;

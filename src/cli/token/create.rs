@@ -12,7 +12,7 @@ use crate::cli::values::{self, Moment};
 use crate::core::ip::parse_cidr;
 use crate::core::record::{AccountId, Grant, Timestamp, TokenState, UserId};
 use crate::core::token::TokenKind;
-use crate::store::{Actor, Command, NewToken, Outcome, Store};
+use crate::store::{Command, NewToken, Outcome, Store};
 
 /// A token to make.
 #[derive(Debug, Args)]
@@ -64,7 +64,7 @@ pub(super) fn run(create: Create, session: &mut Session<'_>) -> Result<(), Failu
         verifier,
     };
     let expired = token.expires_at.is_some_and(|expiry| expiry <= now);
-    let outcome = store.apply(&Actor::operator(), Command::CreateToken(Box::new(token)))?;
+    let outcome = store.apply(&session.actor(), Command::CreateToken(Box::new(token)))?;
     let (Outcome::Changed { id } | Outcome::Unchanged { id }) = outcome;
     print_issued(&secret, &store.token(id)?, session)?;
     if expired {

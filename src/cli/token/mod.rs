@@ -22,7 +22,7 @@ use crate::core::token::{Secret, TokenKind};
 use crate::store::TokenView;
 
 pub(super) use create::Create;
-pub(super) use verify::fast_verifiers;
+pub(super) use verify::{fast_verifiers, find, read_secret};
 
 /// Tokens: create, list, show, revoke, rotate and verify.
 #[derive(Debug, Subcommand)]

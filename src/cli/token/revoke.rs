@@ -5,14 +5,14 @@ use crate::cli::session::{Opened, Session};
 use crate::cli::shape::TokenShape;
 use crate::cli::standing::Standings;
 use crate::core::record::TokenId;
-use crate::store::{Actor, Command, Outcome, Store, StoreError};
+use crate::store::{Command, Outcome, Store, StoreError};
 
 /// Revokes all that can be, then fails with those that cannot: in an emergency one mistyped
 /// number must not keep the others valid.
 pub(super) fn run(ids: &[TokenId], session: &mut Session<'_>) -> Result<(), Failure> {
     let Opened { config, store } = session.open()?;
     let commands = ids.iter().map(|id| Command::RevokeToken { id: *id }).collect();
-    let outcomes = store.apply_all(&Actor::operator(), commands);
+    let outcomes = store.apply_all(&session.actor(), commands);
     let mut refusals: Vec<StoreError> = Vec::new();
     let mut revoked = Vec::new();
     for (id, outcome) in ids.iter().zip(outcomes) {

@@ -6,7 +6,7 @@ use crate::cli::session::{Opened, Session};
 use crate::cli::time::format_time;
 use crate::core::record::{Timestamp, TokenId};
 use crate::core::token::TokenKind;
-use crate::store::{Actor, Command, Outcome, Store};
+use crate::store::{Command, Outcome, Store};
 
 pub(super) fn run(id: TokenId, grace: i64, session: &mut Session<'_>) -> Result<(), Failure> {
     let Opened { config, store } = session.open()?;
@@ -17,7 +17,7 @@ pub(super) fn run(id: TokenId, grace: i64, session: &mut Session<'_>) -> Result<
     let old_expires_at = Timestamp(now.0.saturating_add(grace));
     let rotate = Command::RotateToken { id, verifier, created_at: now, old_expires_at };
     let (Outcome::Changed { id: new } | Outcome::Unchanged { id: new }) =
-        store.apply(&Actor::operator(), rotate)?;
+        store.apply(&session.actor(), rotate)?;
     print_issued(&secret, &store.token(new)?, session)?;
     if let Some(expiry) = store.token(id)?.expires_at {
         session.say(&format!("the old token {id} expires at {}", format_time(expiry)));

@@ -40,18 +40,17 @@ pub(super) fn run(source: &[String], session: &mut Session<'_>) -> Result<(), Fa
         Ok(secret) => secret,
         Err(why) => return report(None, Some(malformed(why)), &why.to_string(), session),
     };
-    let found = match find_fast(&store, &config.keys, &secret)? {
-        Some(found) => Some(found),
-        None => find_slow(&store, &secret, session)?,
-    };
-    let Some(view) = found else {
+    let Some(view) = find(&store, &config.keys, &secret, session)? else {
         return report(None, Some("unknown_token"), "no token has this secret", session);
     };
     let (reason, why) = standing(&view, session.around.now);
     report(Some(&view), reason, why, session)
 }
 
-fn read_secret(session: &mut Session<'_>) -> Result<Result<Secret, Malformed>, Failure> {
+/// The secret on standard input.
+pub(in crate::cli) fn read_secret(
+    session: &mut Session<'_>,
+) -> Result<Result<Secret, Malformed>, Failure> {
     let mut line = session.read_secret_line()?;
     if line.is_empty() {
         return Err(Failure::usage("standard input is empty: give the secret as one line"));
@@ -61,6 +60,19 @@ fn read_secret(session: &mut Session<'_>) -> Result<Result<Secret, Malformed>, F
         Malformed::Alphabet
     });
     Ok(text.and_then(Secret::parse))
+}
+
+/// The token that has this secret, however it is recognised.
+pub(in crate::cli) fn find(
+    store: &dyn Store,
+    keys: &DigestKeys,
+    secret: &Secret,
+    session: &mut Session<'_>,
+) -> Result<Option<TokenView>, Failure> {
+    match find_fast(store, keys, secret)? {
+        Some(found) => Ok(Some(found)),
+        None => find_slow(store, secret, session),
+    }
 }
 
 /// By digest under any key, then by SHA-256, as the gate does.

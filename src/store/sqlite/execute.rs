@@ -1,14 +1,16 @@
 //! Carrying out commands inside the writer's transaction: the change, its audit event and its
 //! place in the change log, or nothing at all.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::accounts::CHANGED;
+use super::tally::Tally;
+use super::trail::{Entry, Trail};
 use crate::core::record::{AccountId, TokenId};
-use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError};
+use crate::store::{Actor, Bulk, Command, Note, Outcome, Rules, StoreError, check};
 
 /// `subject` of the marker of an import that may go on; that of one that is over has none.
 pub(super) const GOING: i64 = 1;
@@ -21,8 +23,9 @@ pub(super) struct Executor<'a> {
     now: i64,
     /// Position of the marker that stands for everything this import changes, once there is one.
     marker: Option<i64>,
-    /// Events of an import, which are written as one.
-    counts: BTreeMap<&'static str, u64>,
+    trail: Trail<'a>,
+    /// What an import does, which is written to the audit log as one.
+    tally: Tally,
 }
 
 /// What a follower has to read again.
@@ -39,9 +42,14 @@ pub(super) struct Event {
 }
 
 impl<'a> Executor<'a> {
-    pub(super) fn new(connection: &'a Connection, rules: &'a Rules, actor: &'a Actor) -> Self {
+    pub(super) fn new(
+        connection: &'a Connection,
+        rules: &'a Rules,
+        actor: &'a Actor,
+        trail: Trail<'a>,
+    ) -> Self {
         let now = now();
-        Self { connection, rules, actor, now, marker: None, counts: BTreeMap::new() }
+        Self { connection, rules, actor, now, marker: None, trail, tally: Tally::default() }
     }
 
     /// Whether this is part of a bulk import.
@@ -59,6 +67,7 @@ impl<'a> Executor<'a> {
         command: &Command,
     ) -> Result<Result<Outcome, StoreError>, StoreError> {
         self.run("SAVEPOINT command", [])?;
+        let end = self.trail.end();
         let outcome = self.execute(command);
         if self.connection.is_autocommit() {
             return Err(outcome.err().unwrap_or_else(ended_early));
@@ -66,18 +75,20 @@ impl<'a> Executor<'a> {
         if outcome.is_err() {
             self.marker = None;
             self.run("ROLLBACK TO command", [])?;
+            self.trail.take_back(end);
         }
+        self.tally.settle(outcome.is_ok());
         self.run("RELEASE command", [])?;
         Ok(outcome)
     }
 
-    /// Writes what concerns all commands together.
-    pub(super) fn finish(self) -> Result<(), StoreError> {
-        if self.counts.is_empty() {
-            return Ok(());
+    /// Writes what concerns all commands together, and gives the audit log back.
+    pub(super) fn finish(mut self) -> Result<Trail<'a>, StoreError> {
+        if let Some((account, after)) = std::mem::take(&mut self.tally).conclude() {
+            let account = account.map(|id| id as i64);
+            self.write_audit("import.applied", account, "import", Value::Null, after)?;
         }
-        let detail = json!({ "before": Value::Null, "after": self.counts });
-        self.write_audit("import.applied", None, "import", &detail)
+        Ok(self.trail)
     }
 
     fn execute(&mut self, command: &Command) -> Result<Outcome, StoreError> {
@@ -113,6 +124,7 @@ impl<'a> Executor<'a> {
             Command::RotateToken { id, verifier, created_at, old_expires_at } => {
                 self.rotate_token(*id, verifier, *created_at, *old_expires_at)
             }
+            Command::Note(note) => self.note(note),
         }
     }
 
@@ -179,28 +191,31 @@ impl<'a> Executor<'a> {
         event: &Event,
         describe: impl FnOnce() -> (String, Value, Value),
     ) -> Result<(), StoreError> {
+        let (subject, before, after) = describe();
         if self.actor.bulk {
-            *self.counts.entry(event.name).or_default() += 1;
+            self.tally.count(event, &subject, &before, &after);
             return Ok(());
         }
-        let (subject, before, after) = describe();
-        let detail = json!({ "before": before, "after": after });
-        self.write_audit(event.name, Some(event.account as i64), &subject, &detail)
+        self.write_audit(event.name, Some(event.account as i64), &subject, before, after)
+    }
+
+    fn note(&mut self, note: &Note) -> Result<Outcome, StoreError> {
+        let Note { event, account_id, subject, before, after } = note;
+        let account = account_id.map(|id| check::number("account", id)).transpose()?;
+        self.write_audit(event, account, subject, before.clone(), after.clone())?;
+        Ok(CHANGED)
     }
 
     fn write_audit(
-        &self,
+        &mut self,
         event: &str,
         account: Option<i64>,
         subject: &str,
-        detail: &Value,
+        before: Value,
+        after: Value,
     ) -> Result<(), StoreError> {
-        self.run(
-            "INSERT INTO audit_log (at, actor, actor_ip, event, account_id, subject, detail)
-             VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6)",
-            params![self.now, self.actor.name, event, account, subject, detail.to_string()],
-        )?;
-        Ok(())
+        let (at, actor) = (self.now, self.actor);
+        self.trail.add(&Entry { at, actor, event, account, subject, before, after })
     }
 }
 

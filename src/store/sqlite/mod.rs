@@ -5,6 +5,7 @@
 //! own (`readers`), each read in one transaction. Several processes may have the file open.
 
 mod accounts;
+mod audit;
 mod execute;
 mod feed;
 mod ids;
@@ -12,7 +13,9 @@ mod ip_rules;
 mod readers;
 mod rows;
 mod schema;
+mod tally;
 mod tokens;
+mod trail;
 mod views;
 mod writer;
 
@@ -29,8 +32,9 @@ use rusqlite::{Connection, ErrorCode};
 use self::readers::Readers;
 use self::writer::{Work, Writer};
 use super::{
-    AccountView, Actor, Changes, Command, Cursor, IdView, IpRuleView, Outcome, ProjectView, Rules,
-    Store, StoreError, TokenFilter, TokenView, UserView,
+    AccountView, Actor, Anchor, AuditEntry, AuditFilter, AuditReport, Changes, Command, Cursor,
+    IdView, IpRuleView, Outcome, ProjectView, Rules, Store, StoreError, TokenFilter, TokenView,
+    UserView,
 };
 use crate::core::record::{AccountId, Record, TokenId, Verifier};
 
@@ -48,7 +52,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Conflict`] where there is a file already, or the database's.
     pub fn create(path: &Path, rules: Rules) -> Result<Self, StoreError> {
-        schema::create(path)?;
+        schema::create(path, &rules.audit_keys)?;
         Self::open(path, rules)
     }
 
@@ -57,7 +61,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::NotFound`] where there is no file, or the database's.
     pub fn open(path: &Path, rules: Rules) -> Result<Self, StoreError> {
-        let connection = schema::open(path)?;
+        let connection = schema::open(path, &rules.audit_keys)?;
         Ok(Self::over(path, connection, rules))
     }
 
@@ -161,6 +165,20 @@ impl Store for SqliteStore {
 
     fn token_by_verifier(&self, verifier: &Verifier) -> Result<Option<TokenView>, StoreError> {
         self.readers.read(|connection| views::token_by_verifier(connection, verifier))
+    }
+
+    fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        self.readers.read(|connection| audit::entries(connection, filter))
+    }
+
+    fn verify_audit(
+        &self,
+        start: Option<&Anchor>,
+        expected: &[Anchor],
+    ) -> Result<AuditReport, StoreError> {
+        let rules = self.rules.load();
+        self.readers
+            .read(|connection| audit::verify(connection, &rules.audit_keys, start, expected))
     }
 }
 

@@ -9,11 +9,31 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-use crate::store::StoreError;
+use super::trail;
+use crate::store::{AuditKeys, StoreError};
 
 /// The steps that make the schema what it is, in order. What is released is never edited: a
-/// change is a new file at the end. `PRAGMA user_version` counts those that were taken.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_initial.sql")];
+/// change is a new one at the end. `PRAGMA user_version` counts those that were taken.
+const MIGRATIONS: [Migration; 2] = [
+    Migration { sql: include_str!("migrations/0001_initial.sql"), then: None },
+    Migration {
+        sql: include_str!("migrations/0002_audit_chain.sql"),
+        then: Some(|connection, keys| {
+            trail::adopt_log(connection, keys)?;
+            Ok(connection.execute_batch("DROP TABLE unchained_log")?)
+        }),
+    },
+];
+
+/// One step from one version of the schema to the next.
+struct Migration {
+    sql: &'static str,
+    /// What SQL alone cannot do.
+    then: Option<Then>,
+}
+
+type Then = fn(&Connection, &AuditKeys) -> Result<(), StoreError>;
+
 /// `PTCL`, in the file's header: tells this store's files from other SQLite databases.
 const APPLICATION_ID: i64 = 0x5054_434c;
 /// How long a write waits for another process's.
@@ -49,7 +69,7 @@ pub(super) enum Purpose {
 }
 
 /// Makes the file, readable for its owner alone, with an empty store of a new identity.
-pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+pub(super) fn create(path: &Path, keys: &AuditKeys) -> Result<(), StoreError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     made.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => StoreError::Conflict(format!(
@@ -58,7 +78,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         )),
         _ => StoreError::Database(format!("{} cannot be made: {error}", path.display())),
     })?;
-    fill(path).inspect_err(|_| {
+    fill(path, keys).inspect_err(|_| {
         // Nobody can have used it yet; a half-made file would be in the way of the next attempt.
         let _ = remove_file(path);
     })
@@ -66,7 +86,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
 
 /// Opens the file for reading, after checking that it is a store of a version that this program
 /// knows and bringing it up to date.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path, keys: &AuditKeys) -> Result<Connection, StoreError> {
     let exists = path.try_exists().map_err(|error| {
         StoreError::Database(format!("{} cannot be reached: {error}", path.display()))
     })?;
@@ -79,7 +99,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
     let connection = connect(path, Purpose::Read)?;
     if version(&connection, path)? < MIGRATIONS.len() {
-        migrate(&mut connect(path, Purpose::Write)?, path)?;
+        migrate(&mut connect(path, Purpose::Write)?, path, keys)?;
     }
     Ok(connection)
 }
@@ -114,21 +134,24 @@ fn prepare(connection: &mut Connection, purpose: Purpose) -> rusqlite::Result<()
     }
 }
 
-fn fill(path: &Path) -> Result<(), StoreError> {
+fn fill(path: &Path, keys: &AuditKeys) -> Result<(), StoreError> {
     let mut connection = connect(path, Purpose::Write)?;
     connection.execute_batch(&format!(
         "PRAGMA journal_mode = WAL; PRAGMA application_id = {APPLICATION_ID};"
     ))?;
-    migrate(&mut connection, path)?;
+    migrate(&mut connection, path, keys)?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| {
         StoreError::Database(format!("the operating system gives no random bytes: {error}"))
     })?;
-    connection.execute(
+    let id = hex::encode(id);
+    let transaction = connection.transaction()?;
+    transaction.execute(
         "INSERT INTO meta (key, value) VALUES ('store_id', ?1), ('epoch', '1')",
-        params![hex::encode(id)],
+        params![id],
     )?;
-    Ok(())
+    trail::begin_log(&transaction, keys, &id)?;
+    Ok(transaction.commit()?)
 }
 
 fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
@@ -150,12 +173,14 @@ fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     Ok(version)
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+fn migrate(connection: &mut Connection, path: &Path, keys: &AuditKeys) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Read again under the lock: another process may have done it meanwhile.
     let done: u32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (position, step) in MIGRATIONS.iter().enumerate().skip(done as usize) {
-        transaction.execute_batch(step).map_err(|error| {
+        let taken = transaction.execute_batch(step.sql).map_err(StoreError::from);
+        let then = |()| step.then.map_or(Ok(()), |then| then(&transaction, keys));
+        taken.and_then(then).map_err(|error| {
             StoreError::Database(format!(
                 "{} cannot be brought to schema version {}: {error}",
                 path.display(),

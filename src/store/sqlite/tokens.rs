@@ -256,6 +256,7 @@ impl Executor<'_> {
 
     fn audit_created(&mut self, id: TokenId, token: &NewToken) -> Result<(), StoreError> {
         let name = event(token.user_id, "service_token.created", "account_scoped_pat.created");
+        let keys = &self.rules.audit_keys;
         self.audit(&Event { name, account: token.account_id }, || {
             let after = json!({
                 "name": token.name,
@@ -267,6 +268,7 @@ impl Executor<'_> {
                 "allow_ips": token.allow_ips,
                 "grants": token.grants,
                 "verifier": token.verifier.kind(),
+                "fingerprint": keys.fingerprint(&token.verifier),
             });
             (subject(id), Value::Null, after)
         })

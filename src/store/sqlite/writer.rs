@@ -16,6 +16,7 @@ use super::execute::{Executor, write_bulk_marker};
 use super::feed::HISTORY_LIMIT;
 use super::readers::lock;
 use super::schema::{Purpose, connect};
+use super::trail::Trail;
 use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError};
 
 /// Most callers whose work waits in the queue; the next ones wait to get in.
@@ -205,7 +206,8 @@ fn commit_some(
 ) -> Result<Outcomes, StoreError> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
     let began = Instant::now();
-    let mut executor = Executor::new(connection, rules, actor);
+    let trail = Trail::new(connection, &rules.audit_keys);
+    let mut executor = Executor::new(connection, rules, actor, trail);
     let mut outcomes = Outcomes::new();
     for command in commands {
         outcomes.push(executor.apply(command)?);
@@ -213,7 +215,7 @@ fn commit_some(
             break;
         }
     }
-    executor.finish()?;
+    executor.finish()?.seal()?;
     trim_history(connection)?;
     connection.execute_batch("COMMIT")?;
     Ok(outcomes)
@@ -238,25 +240,33 @@ fn commit(
     group: &[Job],
 ) -> Result<Vec<Outcomes>, StoreError> {
     connection.execute_batch("BEGIN IMMEDIATE")?;
-    let outcomes = group
-        .iter()
-        .map(|job| perform(connection, rules, &job.work))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut trail = Trail::new(connection, &rules.audit_keys);
+    let mut outcomes = Vec::with_capacity(group.len());
+    for job in group {
+        let (trail_so_far, outcome) = perform(connection, rules, trail, &job.work)?;
+        trail = trail_so_far;
+        outcomes.push(outcome);
+    }
+    trail.seal()?;
     trim_history(connection)?;
     connection.execute_batch("COMMIT")?;
     Ok(outcomes)
 }
 
-fn perform(connection: &Connection, rules: &Rules, work: &Work) -> Result<Outcomes, StoreError> {
+fn perform<'a>(
+    connection: &'a Connection,
+    rules: &'a Rules,
+    trail: Trail<'a>,
+    work: &'a Work,
+) -> Result<(Trail<'a>, Outcomes), StoreError> {
     let Work::Commands { actor, commands } = work else {
         write_bulk_marker(connection, Bulk::Done)?;
-        return Ok(vec![Ok(Outcome::Changed { id: 0 })]);
+        return Ok((trail, vec![Ok(Outcome::Changed { id: 0 })]));
     };
-    let mut executor = Executor::new(connection, rules, actor);
+    let mut executor = Executor::new(connection, rules, actor, trail);
     let outcomes =
         commands.iter().map(|command| executor.apply(command)).collect::<Result<_, _>>()?;
-    executor.finish()?;
-    Ok(outcomes)
+    Ok((executor.finish()?, outcomes))
 }
 
 /// Followers that are further behind take a snapshot, so older entries serve nobody.

@@ -1,5 +1,7 @@
 //! What commands do, and what the audit log says about it.
 
+use serde_json::json;
+
 use super::*;
 
 const GRACE_END: Timestamp = Timestamp(NOW.0 + 1000);
@@ -277,12 +279,43 @@ fn an_import_is_one_audit_event_with_counts() {
     let fixture = Fixture::new();
     let before = fixture.audit().len();
     let commands = (0..10).map(|seed| create(token(1, seed % 7))).collect();
-    fixture.store.apply_all(&Actor::importer(), commands);
+    fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
     let audit = fixture.audit();
     assert_eq!(audit.len(), before + 1);
-    let (event, account, _, detail) = &audit[before];
-    assert_eq!((event.as_str(), *account), ("import.applied", None));
-    assert_eq!(detail["after"]["service_token.created"], 7);
+    let (event, of, _, detail) = &audit[before];
+    assert_eq!((event.as_str(), *of), ("import.applied", Some(1)));
+    let after = &detail["after"];
+    assert_eq!(after["events"], json!({ "service_token.created": 7 }));
+    assert_eq!(after["tokens"], json!({ "first": 1, "last": 7 }));
+    assert_eq!(after["blake3"].as_str().unwrap().len(), 64);
+    fixture.store.apply_all(
+        &Actor::operator().in_bulk(),
+        vec![account(8, Plan::Team), account(1, Plan::Team)],
+    );
+    let (_, of, _, detail) = &fixture.audit()[before + 1];
+    assert_eq!((*of, &detail["after"]["tokens"]), (Some(8), &serde_json::Value::Null));
+    fixture.import(create(token(1, 0))).unwrap();
+    assert_eq!(fixture.audit().len(), before + 2, "nothing changed");
+}
+
+#[test]
+fn what_a_failed_command_of_an_import_did_is_not_counted() {
+    let fixture = Fixture::new();
+    let connection = rusqlite::Connection::open(fixture.path()).unwrap();
+    // Fails after the first of the user's tokens was revoked.
+    fixture.create(NewToken { user_id: Some(5), ..token(1, 1) });
+    let fail = "CREATE TRIGGER fail BEFORE DELETE ON users BEGIN SELECT RAISE(ABORT, 'no'); END";
+    connection.execute_batch(fail).unwrap();
+    let remove = || Command::RemoveUser { account_id: 1, id: 5 };
+    let outcomes =
+        fixture.store.apply_all(&Actor::operator().in_bulk(), vec![remove(), create(token(1, 2))]);
+    assert!(matches!(outcomes[0], Err(StoreError::Database(_))) && changed(outcomes[1].clone()));
+    let (.., detail) = fixture.audit().pop().unwrap();
+    assert_eq!(detail["after"]["events"], json!({ "service_token.created": 1 }));
+    assert!(fixture.apply(remove()).is_err());
+    fixture.apply(account(9, Plan::Team)).unwrap();
+    let report = fixture.store.verify_audit(None, &[]).unwrap();
+    assert_eq!((report.found, report.entries), (0, fixture.audit().len() as u64));
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn an_import_sends_followers_to_a_snapshot_in_the_commit_that_makes_it() {
     let before = fixture.cursor();
     for seed in 0..3 {
         let outcomes = fixture.store.apply_all(
-            &Actor::importer(),
+            &Actor::operator().in_bulk(),
             vec![create(token(1, 2 * seed)), create(token(1, 1 + 2 * seed))],
         );
         assert!(outcomes.into_iter().all(changed));
@@ -187,7 +187,7 @@ fn a_single_change_amid_an_import_is_in_a_frame_with_its_account() {
 fn an_import_in_many_transactions_gives_one_outcome_for_each_command() {
     let fixture = Fixture::new();
     let commands: Vec<_> = (0..6_000).map(|seed| create(token(1, seed % 5_000))).collect();
-    let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
+    let outcomes = fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
     assert_eq!(outcomes.len(), 6_000);
     assert_eq!(outcomes.into_iter().filter(|outcome| changed(outcome.clone())).count(), 5_000);
     assert_eq!(fixture.tokens().len(), 5_000);
@@ -200,7 +200,7 @@ fn others_come_to_write_while_an_import_goes_on() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let commands = (1..30_000).map(|seed| create(token(1, seed))).collect();
-            fixture.store.apply_all(&Actor::importer(), commands);
+            fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
             over.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         let other = fixture.second();
@@ -244,7 +244,7 @@ fn a_refused_import_line_does_not_take_the_marker_with_it() {
     let cursor = fixture.cursor();
     let broken = create(NewToken { name: String::new(), ..token(1, 1) });
     let commands = vec![broken.clone(), create(token(1, 2)), broken, create(token(1, 3))];
-    let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
+    let outcomes = fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true]);
     assert_eq!(fixture.bulk(&cursor), Bulk::Going);
 }
@@ -256,7 +256,7 @@ fn a_marker_that_a_failed_command_took_back_is_written_again() {
     let connection = rusqlite::Connection::open(fixture.path()).unwrap();
     connection.execute_batch("ALTER TABLE grants RENAME TO hidden").unwrap();
     let commands = vec![create(token(1, 1)), create(NewToken { grants: vec![], ..token(1, 2) })];
-    let outcomes = fixture.store.apply_all(&Actor::importer(), commands);
+    let outcomes = fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
     connection.execute_batch("ALTER TABLE hidden RENAME TO grants").unwrap();
     assert_eq!(fixture.bulk(&cursor), Bulk::Going);

@@ -1,5 +1,6 @@
 //! Tests of the SQLite store.
 
+mod audit;
 mod commands;
 mod durability;
 mod follow;
@@ -13,14 +14,14 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::SqliteStore;
-use crate::core::digest::Digest;
+use crate::core::digest::{Digest, DigestKey, DigestKeys};
 use crate::core::permissions::{Family, PermissionSetSpec, PermissionSets};
 use crate::core::record::{
     AccountState, Grant, Licence, Plan, Record, Timestamp, TokenRecord, TokenState, Verifier,
 };
 use crate::store::{
-    Actor, Bulk, Changes, Command, Cursor, ImportedToken, NewToken, Outcome, Rules, Store,
-    StoreError, TokenFilter, TokenView,
+    Actor, AuditKeys, Bulk, Changes, Command, Cursor, ImportedToken, NewToken, Outcome, Rules,
+    Store, StoreError, TokenFilter, TokenView,
 };
 
 /// When the tokens of the tests are made.
@@ -71,7 +72,7 @@ impl Fixture {
     }
 
     fn import(&self, command: Command) -> Result<Outcome, StoreError> {
-        self.store.apply(&Actor::importer(), command)
+        self.store.apply(&Actor::operator().in_bulk(), command)
     }
 
     /// Adds the token and says its number.
@@ -124,9 +125,12 @@ impl Fixture {
         tokens
     }
 
-    /// Event, account, subject and detail of every audit event.
+    /// Event, account, subject, and what was before and after, of every audit event.
     fn audit(&self) -> Vec<(String, Option<i64>, String, serde_json::Value)> {
-        self.raw("SELECT event, account_id, subject, detail FROM audit_log ORDER BY id", |row| {
+        let sql = "SELECT event_type, account_id, subject_type || coalesce(':' || subject_id, ''),
+                       json_object('before', json(before), 'after', json(after))
+                   FROM audit_log ORDER BY sequence";
+        self.raw(sql, |row| {
             let detail: String = row.get(3)?;
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, detail.parse().unwrap()))
         })
@@ -158,7 +162,19 @@ fn rules() -> Rules {
         spec("owner", Family::Account, &[], &[Plan::Enterprise, Plan::Team]),
         spec("semantic_layer_only", Family::Project, &[], &[Plan::Enterprise, Plan::Starter]),
     ]);
-    Rules { permission_sets: Arc::new(sets.unwrap()), cutoff_end: CUTOFF_END, candidates_limit: 2 }
+    Rules {
+        permission_sets: Arc::new(sets.unwrap()),
+        cutoff_end: CUTOFF_END,
+        candidates_limit: 2,
+        audit_keys: audit_keys(&[1]),
+    }
+}
+
+/// Keys `k1`, `k2` and so on, the current one first.
+fn audit_keys(numbers: &[u8]) -> AuditKeys {
+    let mut keys = numbers.iter().map(|n| DigestKey::new(format!("k{n}"), [*n; 32]));
+    let current = keys.next().unwrap();
+    AuditKeys::from(&DigestKeys::new(current, keys.collect()))
 }
 
 fn account(id: u64, plan: Plan) -> Command {

@@ -6,14 +6,14 @@ use super::*;
 use crate::core::record::{Action, Category};
 
 /// Accounts, projects and users enough that most commands find what they are about.
-fn populated() -> Fixture {
+pub(super) fn populated() -> Fixture {
     let fixture = Fixture::empty();
     let of = |id| [account(id, Plan::Enterprise), project(id, 0), user(id, 0, Licence::Developer)];
     fixture.store.apply_all(&Actor::operator(), (0..3).flat_map(of).collect());
     fixture
 }
 
-fn commands() -> impl Strategy<Value = Command> {
+pub(super) fn commands() -> impl Strategy<Value = Command> {
     prop_oneof![accounts_and_ids(), tokens(), tokens(),]
 }
 
@@ -116,7 +116,7 @@ proptest! {
         let mut cursor = fixture.cursor();
         let mut held = contents(&fixture.store);
         for (commands, bulk, limit) in batches {
-            let actor = if bulk { Actor::importer() } else { Actor::operator() };
+            let actor = if bulk { Actor::operator().in_bulk() } else { Actor::operator() };
             fixture.store.apply_all(&actor, commands);
             follow(&fixture.store, &mut cursor, &mut held, limit);
             prop_assert_eq!(&held, &contents(&fixture.store));
