@@ -1,10 +1,14 @@
 //! A decision that lets a request through allocates nothing, and neither does a common refusal.
+//! Changes allocate little, and leave nothing to be freed to those who decide.
 
 // A global allocator that counts cannot be written without `unsafe`, and the crate denies it:
 // hence a binary of its own.
 #![allow(unsafe_code)]
 // Clippy lets `#[test]` functions unwrap, but not what prepares them.
 #![allow(clippy::unwrap_used)]
+
+#[path = "no_allocation/changes.rs"]
+mod changes;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -31,30 +35,34 @@ struct Counting;
 thread_local! {
     // Without a destructor and without lazy set-up, so that counting does not itself allocate.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
+    static FREES: Cell<u64> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(bytes: usize) {
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+    BYTES.with(|counted| counted.set(counted.get() + bytes));
 }
 
 // SAFETY: every call is handed to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        FREES.with(|frees| frees.set(frees.get() + 1));
         unsafe { System.dealloc(block, layout) }
     }
 }

@@ -1,18 +1,18 @@
 //! The follower: keeps the index of a gate up to date, on a thread of its own.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-
+use super::beside::{Built, Folding, Rebase, Reconfiguration, Start, on_threads};
+use super::import::Import;
+use super::live::{Live, Shared};
 use super::{FeedError, Frame, Next, Source};
 use crate::config::Config;
-use crate::core::index::{Index, IndexBuilder, IndexError};
-use crate::core::record::Record;
+use crate::core::index::Index;
 use crate::observe::metrics::Metrics;
-use crate::store::{Bulk, Cursor};
+use crate::store::Cursor;
 
 /// How long the follower waits for a change before it looks at everything else.
 const WAIT: Duration = Duration::from_millis(100);
@@ -23,90 +23,18 @@ const RETRY: Duration = Duration::from_millis(250);
 /// How often what takes long to count is counted.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Changes since the base from which the overlay is folded into a new base: few enough that no
-/// change copies more than a few thousand entries.
-const FOLD_ENTRIES: usize = 4_096;
+/// Changes since the base from which the overlay is folded into a new base, at least and at most.
+const FOLD_ENTRIES: (usize, usize) = (4_096, 131_072);
 
-/// How long a bulk import must have been quiet before a snapshot of it is taken, unless it says
-/// that it is over: an import that was killed says nothing.
-const BULK_QUIET: Duration = Duration::from_secs(1);
-
-/// How long an import that goes on and on is waited for.
-const BULK_PATIENCE: Duration = Duration::from_secs(60);
-
-/// What is in force: one configuration and the index that was compiled under it.
-#[derive(Debug)]
-pub struct Live {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// The index; `None` until the first one is built.
-    pub index: Option<Index>,
-}
-
-/// What the follower shares with everyone who decides.
-#[derive(Debug)]
-pub struct Shared {
-    live: ArcSwap<Live>,
-    status: FeedStatus,
-}
-
-impl Shared {
-    /// What is in force. Borrow it for one decision, not across a wait.
-    #[inline]
-    pub fn live(&self) -> arc_swap::Guard<Arc<Live>> {
-        self.live.load()
-    }
-
-    /// How the feed is.
-    pub fn status(&self) -> &FeedStatus {
-        &self.status
-    }
-}
-
-/// How the feed is.
-#[derive(Debug)]
-pub struct FeedStatus {
-    started: Instant,
-    seen_millis: AtomicU64,
-    connected: AtomicBool,
-}
-
-impl FeedStatus {
-    /// Whether the source answered when it was last asked.
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
-    }
-
-    /// Time since the index was last known to be up to date.
-    pub fn age(&self) -> Duration {
-        let seen = Duration::from_millis(self.seen_millis.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(seen)
-    }
-
-    fn seen(&self) {
-        self.seen_millis.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
-        if !self.connected.swap(true, Ordering::Relaxed) {
-            tracing::info!("the store answers");
-        }
-    }
-
-    fn lost(&self, error: &FeedError) {
-        if self.connected.swap(false, Ordering::Relaxed) {
-            tracing::error!(%error, age = ?self.age(), "the store does not answer; going on with the last index");
-        }
-    }
-}
+/// In between, such a part of the base: a fold reads all of it, and is worth that.
+const FOLD_PART: usize = 64;
 
 /// Asks the follower for something from other threads.
 #[derive(Debug)]
 pub struct FollowerHandle {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Reconfiguration>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-}
-
-enum Request {
-    Reconfigure(Arc<Config>, mpsc::Sender<Result<(), FeedError>>),
-    Stop,
 }
 
 impl FollowerHandle {
@@ -117,12 +45,10 @@ impl FollowerHandle {
     /// The feed's, where the index had to be built anew and could not.
     pub fn reconfigure(&self, config: Arc<Config>) -> Result<(), FeedError> {
         let (answer, answered) = mpsc::channel();
-        let gone = || {
-            FeedError::Store(crate::store::StoreError::Database("the feed has stopped".to_owned()))
-        };
-        self.requests.send(Request::Reconfigure(config, answer)).map_err(|_| gone())?;
+        let request = Reconfiguration { config, answer };
+        self.requests.send(request).map_err(|_| FeedError::Stopped)?;
         self.wake();
-        answered.recv().map_err(|_| gone())?
+        answered.recv().map_err(|_| FeedError::Stopped)?
     }
 
     fn wake(&self) {
@@ -134,10 +60,10 @@ impl FollowerHandle {
 
 impl Drop for FollowerHandle {
     fn drop(&mut self) {
-        // A thread that is gone needs no telling.
-        let _ = self.requests.send(Request::Stop);
+        self.stop.store(true, Ordering::Relaxed);
         self.wake();
         if let Some(thread) = self.thread.take() {
+            // One that panicked has said so.
             let _ = thread.join();
         }
     }
@@ -148,50 +74,19 @@ pub struct Follower {
     source: Box<dyn Source>,
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<Reconfiguration>,
+    start: Start,
+    fold_limit: fn(usize) -> usize,
     cursor: Option<Cursor>,
     /// Something changed that is not in the index yet, perhaps since the source failed on the way.
     behind: bool,
     /// A bulk import that is not in the index yet.
     import: Option<Import>,
     folding: Option<Folding>,
+    rebase: Option<Rebase>,
     /// What was in force, kept until nobody reads it, so that it is dropped here.
     retired: Vec<Arc<Live>>,
     counted: Option<Instant>,
-}
-
-/// A bulk import as the feed tells of it.
-#[derive(Debug)]
-struct Import {
-    /// When it was first and last heard of.
-    began: Instant,
-    heard: Instant,
-    over: bool,
-}
-
-impl Import {
-    /// Notes what a frame says.
-    fn hear(known: Option<Self>, bulk: Bulk, now: Instant) -> Option<Self> {
-        match bulk {
-            Bulk::Nothing => known,
-            Bulk::Going | Bulk::Done => Some(Self {
-                began: known.map_or(now, |known| known.began),
-                heard: now,
-                over: bulk == Bulk::Done,
-            }),
-        }
-    }
-
-    /// Whether its snapshot is due.
-    fn is_due(&self, now: Instant) -> bool {
-        self.over || now - self.heard >= BULK_QUIET || now - self.began >= BULK_PATIENCE
-    }
-}
-
-/// A fold under way, and what was applied since it began.
-struct Folding {
-    folded: mpsc::Receiver<Result<Index, IndexError>>,
-    since: Vec<Record>,
 }
 
 impl Follower {
@@ -204,130 +99,199 @@ impl Follower {
         config: Arc<Config>,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<(Arc<Shared>, FollowerHandle)> {
-        let shared = Arc::new(Shared {
-            live: ArcSwap::from_pointee(Live { config, index: None }),
-            status: FeedStatus {
-                started: Instant::now(),
-                seen_millis: AtomicU64::new(0),
-                connected: AtomicBool::new(true),
-            },
-        });
         let (requests, received) = mpsc::channel();
-        let follower = Self {
+        let follower = Self::new(source, config, metrics, received, on_threads());
+        let shared = follower.shared.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("feed".to_owned())
+            .spawn(move || follower.run(&stopped))?;
+        Ok((shared, FollowerHandle { requests, stop, thread: Some(thread) }))
+    }
+
+    fn new(
+        source: Box<dyn Source>,
+        config: Arc<Config>,
+        metrics: Arc<Metrics>,
+        requests: mpsc::Receiver<Reconfiguration>,
+        start: Start,
+    ) -> Self {
+        Self {
             source,
-            shared: shared.clone(),
+            shared: Arc::new(Shared::new(config)),
             metrics,
-            requests: received,
+            requests,
+            start,
+            fold_limit,
             cursor: None,
             behind: false,
             import: None,
             folding: None,
+            rebase: None,
             retired: Vec::new(),
             counted: None,
-        };
-        let thread =
-            std::thread::Builder::new().name("feed".to_owned()).spawn(|| follower.run())?;
-        Ok((shared, FollowerHandle { requests, thread: Some(thread) }))
-    }
-
-    fn run(mut self) {
-        loop {
-            match self.requests.try_recv() {
-                Ok(Request::Reconfigure(config, answer)) => {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(self.reconfigure(config));
-                }
-                Ok(Request::Stop) | Err(mpsc::TryRecvError::Disconnected) => return,
-                Err(mpsc::TryRecvError::Empty) => match self.advance() {
-                    Ok(()) => self.shared.status.seen(),
-                    Err(error) => {
-                        self.shared.status.lost(&error);
-                        std::thread::park_timeout(RETRY);
-                    }
-                },
-            }
-            self.tidy();
         }
     }
 
-    /// Brings the index up to date, then waits until there may be more to do.
+    fn run(mut self, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if let Err(error) = self.turn() {
+                self.shared.status.lost(&error);
+                std::thread::park_timeout(RETRY);
+            } else if self.cursor.is_none() {
+                // The snapshot wakes this thread when it is there.
+                std::thread::park_timeout(WAIT);
+            }
+        }
+    }
+
+    /// Does a little of everything that is to be done: at most one frame, so that nothing waits
+    /// for a long row of them.
+    fn turn(&mut self) -> Result<(), FeedError> {
+        self.take_request();
+        let advanced = self.take_over_rebase().and_then(|()| self.advance());
+        self.tidy();
+        advanced
+    }
+
+    /// Brings the index up to date by one frame, or waits until there may be one.
     fn advance(&mut self) -> Result<(), FeedError> {
-        let Some(cursor) = self.cursor.clone() else {
-            let config = self.shared.live().config.clone();
-            return self.rebase(config);
-        };
+        let Some(cursor) = self.cursor.clone() else { return self.begin_rebase(None) };
         self.behind = self.behind || self.source.wait(WAIT)?;
-        if !self.behind {
-            return self.take_in_import();
-        }
-        let mut cursor = cursor;
-        loop {
+        if self.behind {
             match self.source.frames_after(&cursor)? {
-                Next::Rebase => {
-                    let config = self.shared.live().config.clone();
-                    return self.rebase(config);
-                }
-                Next::Frame(frame) if frame.cursor == cursor => {
-                    self.behind = false;
-                    return self.take_in_import();
-                }
-                Next::Frame(frame) => {
-                    cursor = frame.cursor.clone();
-                    self.apply(frame);
-                }
+                // Without a cursor, the next step is a snapshot.
+                Next::Rebase => self.cursor = None,
+                Next::Frame(frame) if frame.cursor == cursor => self.behind = false,
+                Next::Frame(frame) => self.apply(frame),
             }
         }
-    }
-
-    /// Takes a snapshot of a bulk import, once that is due.
-    fn take_in_import(&mut self) -> Result<(), FeedError> {
-        if !self.import.as_ref().is_some_and(|import| import.is_due(Instant::now())) {
-            return Ok(());
+        if !self.behind {
+            self.shared.status.seen();
+            if self.import.as_ref().is_some_and(|import| import.is_due(Instant::now())) {
+                return self.begin_rebase(None);
+            }
         }
-        let config = self.shared.live().config.clone();
-        self.rebase(config)
-    }
-
-    fn apply(&mut self, frame: Frame) {
-        self.import = Import::hear(self.import.take(), frame.bulk, Instant::now());
-        let live = self.shared.live.load_full();
-        let Some(index) = &live.index else { return };
-        let next = index.apply(&frame.records, frame.cursor.position());
-        self.cursor = Some(frame.cursor);
-        if let Some(folding) = &mut self.folding {
-            folding.since.extend(frame.records);
-        }
-        self.publish(live.config.clone(), next);
-    }
-
-    /// Builds the index anew from a snapshot, under this configuration.
-    fn rebase(&mut self, config: Arc<Config>) -> Result<(), FeedError> {
-        let started = Instant::now();
-        let mut builder = IndexBuilder::new(Arc::new(config.policy()));
-        let cursor = self.source.snapshot(&mut |record| Ok(builder.add(record)?))?;
-        let index = builder.finish(cursor.position());
-        tracing::info!(tokens = index.base_tokens(), took = ?started.elapsed(), "index built");
-        self.cursor = Some(cursor);
-        self.import = None;
-        self.folding = None;
-        self.publish(config, index);
         Ok(())
     }
 
-    fn reconfigure(&mut self, config: Arc<Config>) -> Result<(), FeedError> {
+    fn apply(&mut self, frame: Frame) {
+        let Frame { records, cursor, bulk } = frame;
+        self.import = Import::hear(self.import, bulk, cursor.position(), Instant::now());
         let live = self.shared.live.load_full();
-        let policy = config.policy();
+        let Some(index) = &live.index else { return };
+        let next = index.apply(&records, cursor.position());
+        self.cursor = Some(cursor);
+        self.publish(live.config.clone(), next);
+    }
+
+    /// Takes a request, unless one is being worked on.
+    fn take_request(&mut self) {
+        if self.rebase.as_ref().is_some_and(|rebase| rebase.reconfiguration.is_some()) {
+            return;
+        }
+        if let Ok(request) = self.requests.try_recv() {
+            self.reconfigure(request);
+        }
+    }
+
+    fn reconfigure(&mut self, request: Reconfiguration) {
+        let live = self.shared.live.load_full();
+        let policy = request.config.policy();
         match &live.index {
-            Some(index) if index.policy().reads_alike(&policy) && self.folding.is_none() => {
-                self.publish(config, index.with_policy(Arc::new(policy)));
-                Ok(())
+            Some(index) if index.policy().reads_alike(&policy) => {
+                self.publish(request.config.clone(), index.with_policy(Arc::new(policy)));
+                request.answer(Ok(()));
             }
-            Some(_) => self.rebase(config),
+            // The one under way is of a policy that reads otherwise.
+            Some(_) => {
+                self.rebase = None;
+                // Its answer says what came of it.
+                let _ = self.begin_rebase(Some(request));
+            }
             None => {
-                self.replace(Live { config, index: None });
-                Ok(())
+                self.rebase = None;
+                self.replace(Live { config: request.config.clone(), index: None });
+                request.answer(Ok(()));
             }
         }
+    }
+
+    /// Begins to build the index anew from a snapshot, unless that is under way.
+    fn begin_rebase(&mut self, request: Option<Reconfiguration>) -> Result<(), FeedError> {
+        if self.rebase.is_some() {
+            return Ok(());
+        }
+        let live = self.shared.live.load_full();
+        let config = request.as_ref().map_or(&live.config, |request| &request.config);
+        let begun = Rebase::begin(self.source.another(), config, &mut self.start);
+        match begun.map_err(|error| FeedError::Thread(error.to_string())) {
+            Ok(mut rebase) => {
+                rebase.reconfiguration = request;
+                self.rebase = Some(rebase);
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(request) = request {
+                    request.answer(Err(error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts an index in force that was built beside the one that is.
+    fn take_over_rebase(&mut self) -> Result<(), FeedError> {
+        let Some(outcome) = self.rebase.as_ref().and_then(Rebase::outcome) else { return Ok(()) };
+        let request = self.rebase.take().and_then(|rebase| rebase.reconfiguration);
+        let panicked = || FeedError::Thread("it has panicked".to_owned());
+        let outcome = outcome.map_err(|error| error.unwrap_or_else(panicked));
+        let result = match outcome.and_then(|built| self.level(built)) {
+            Ok(built) => {
+                self.put_in_force(built, request.as_ref());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        match (request, result) {
+            (Some(request), result) => {
+                request.answer(result);
+                Ok(())
+            }
+            (None, Err(error @ FeedError::Outrun)) => {
+                tracing::warn!("{error}");
+                Ok(())
+            }
+            (None, result) => result,
+        }
+    }
+
+    /// Applies what the index in force has and the one that was built has not: few frames, since
+    /// it had caught up a moment ago.
+    fn level(&mut self, mut built: Built) -> Result<Built, FeedError> {
+        let Some(cursor) = self.cursor.clone() else { return Ok(built) };
+        let same = (&cursor.store, cursor.epoch) == (&built.cursor.store, built.cursor.epoch);
+        while same
+            && built.cursor.position() < cursor.position()
+            && built.catch_up(&mut *self.source)?
+        {}
+        Ok(built)
+    }
+
+    fn put_in_force(&mut self, built: Built, request: Option<&Reconfiguration>) {
+        let Built { index, cursor, snapshot, import } = built;
+        let config = match request {
+            Some(request) => request.config.clone(),
+            None => self.shared.live().config.clone(),
+        };
+        self.import = self.import.filter(|import| !import.is_in(snapshot)).or(import);
+        self.folding = None;
+        self.counted = None;
+        self.behind = true;
+        self.cursor = Some(cursor);
+        let policy = Arc::new(config.policy());
+        self.publish(config, index.with_policy(policy));
     }
 
     fn publish(&mut self, config: Arc<Config>, index: Index) {
@@ -343,18 +307,27 @@ impl Follower {
     /// Folds a large overlay, takes over a fold that is done, and drops what nobody reads.
     fn tidy(&mut self) {
         self.take_over_fold();
-        let live = self.shared.live.load_full();
-        if self.folding.is_none()
-            && let Some(index) = &live.index
-            && index.overlay_entries() > FOLD_ENTRIES
-        {
-            self.folding = start_fold(index.clone());
-        }
-        drop(live);
-        self.retired.retain(|live| Arc::strong_count(live) > 1);
+        self.begin_fold();
+        self.bury();
         if self.counted.is_none_or(|counted| counted.elapsed() >= COUNT_INTERVAL) {
             self.counted = Some(Instant::now());
             self.count();
+        }
+    }
+
+    /// Drops what nobody reads: a whole base beside this thread, since that takes long.
+    fn bury(&mut self) {
+        let retired = self.retired.drain(..);
+        let (read, dead): (Vec<_>, Vec<_>) = retired.partition(|live| Arc::strong_count(live) > 1);
+        self.retired = read;
+        let live = self.shared.live.load_full();
+        let is_small = |dead: &Arc<Live>| match (&dead.index, &live.index) {
+            (Some(dead), Some(index)) => index.has_base_of(dead),
+            _ => true,
+        };
+        if !dead.iter().all(is_small) {
+            // Without a thread they are dropped here.
+            let _ = (self.start)("drop", Box::new(move || drop(dead)));
         }
     }
 
@@ -366,37 +339,43 @@ impl Follower {
         }
     }
 
-    fn take_over_fold(&mut self) {
-        let Some(folding) = &self.folding else { return };
-        let folded = match folding.folded.try_recv() {
-            Err(mpsc::TryRecvError::Empty) => return,
-            Ok(Ok(folded)) => Some(folded),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the overlay could not be folded; taking a snapshot");
-                None
-            }
-            Err(mpsc::TryRecvError::Disconnected) => None,
-        };
-        let since = self.folding.take().map(|folding| folding.since).unwrap_or_default();
+    /// Begins to fold a large overlay, unless a new base is under way already.
+    fn begin_fold(&mut self) {
+        if self.folding.is_some() || self.rebase.is_some() {
+            return;
+        }
         let live = self.shared.live.load_full();
-        match (folded, &live.index) {
-            (Some(folded), Some(index)) => {
-                let next = folded.apply(&since, index.sequence());
-                self.publish(live.config.clone(), next);
+        if let Some(index) = &live.index
+            && index.overlay_entries() > (self.fold_limit)(index.base_tokens())
+        {
+            // Without a thread now, there may be one at the next turn.
+            self.folding = Folding::begin(index, &mut self.start).ok();
+        }
+    }
+
+    fn take_over_fold(&mut self) {
+        let Some(outcome) = self.folding.as_ref().and_then(Folding::outcome) else { return };
+        let Some(folding) = self.folding.take() else { return };
+        let live = self.shared.live.load_full();
+        match (outcome, &live.index) {
+            (Ok(folded), Some(index)) => {
+                if let Some(next) = index.onto(&folded, &folding.before) {
+                    self.publish(live.config.clone(), next);
+                }
             }
-            // Without a cursor, the next step is a snapshot.
-            _ => self.cursor = None,
+            (error, _) => {
+                let error = error.err().flatten();
+                tracing::error!(?error, "the overlay could not be folded; taking a snapshot");
+                self.cursor = None;
+            }
         }
     }
 }
 
-/// Folds on a thread of its own, so that changes go on being applied.
-fn start_fold(index: Index) -> Option<Folding> {
-    let (done, folded) = mpsc::channel();
-    let fold = move || {
-        // Whoever asked may have gone.
-        let _ = done.send(index.fold());
-    };
-    std::thread::Builder::new().name("fold".to_owned()).spawn(fold).ok()?;
-    Some(Folding { folded, since: Vec::new() })
+/// Changes since a base of so many tokens from which on they are folded into it.
+fn fold_limit(tokens: usize) -> usize {
+    (tokens / FOLD_PART).clamp(FOLD_ENTRIES.0, FOLD_ENTRIES.1)
 }
+
+#[cfg(test)]
+mod tests;

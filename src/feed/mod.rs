@@ -2,12 +2,16 @@
 //! that keeps an index by them. They speak in records and cursors only, so that how these travel
 //! is a carrier's business and not theirs.
 
+mod beside;
 mod follower;
+mod import;
+mod live;
 mod publisher;
 
 use std::time::Duration;
 
-pub use follower::{FeedStatus, Follower, FollowerHandle, Live, Shared};
+pub use follower::{Follower, FollowerHandle};
+pub use live::{FeedStatus, Live, Shared};
 pub use publisher::Publisher;
 
 use crate::core::index::IndexError;
@@ -37,6 +41,9 @@ pub trait Source: Send {
     /// # Errors
     /// The source's.
     fn wait(&mut self, at_most: Duration) -> Result<bool, FeedError>;
+
+    /// The same source once more, for a thread that takes a snapshot while another one follows.
+    fn another(&self) -> Box<dyn Source>;
 }
 
 /// What comes after a cursor.
@@ -68,4 +75,16 @@ pub enum FeedError {
     /// What it sent cannot be made into an index.
     #[error("the snapshot cannot be indexed: {0}")]
     Index(#[from] IndexError),
+    /// More has changed while a snapshot was taken than the change log holds.
+    #[error("too much changed while the snapshot was taken: it is taken again")]
+    Outrun,
+    /// Nobody wants it any more.
+    #[error("the snapshot is no longer wanted")]
+    Abandoned,
+    /// The operating system has no thread to give, or the one that it gave has panicked.
+    #[error("no thread for the snapshot: {0}")]
+    Thread(String),
+    /// The follower has ended.
+    #[error("the feed has stopped")]
+    Stopped,
 }

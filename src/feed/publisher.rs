@@ -71,4 +71,8 @@ impl Source for Publisher {
             std::thread::park_timeout(left.min(POLL_INTERVAL));
         }
     }
+
+    fn another(&self) -> Box<dyn Source> {
+        Box::new(self.clone())
+    }
 }

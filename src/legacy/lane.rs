@@ -100,7 +100,7 @@ impl Lane {
         &self.stats
     }
 
-    pub(super) fn start_with(
+    pub(crate) fn start_with(
         settings: &Legacy,
         observer: Arc<dyn LaneObserver>,
         check: Arc<Check>,

@@ -14,3 +14,5 @@ pub use lane::{Lane, LaneVerdict, VerifyRequest};
 pub use load::{LaneObserver, LaneStats};
 pub use memory::Remembered;
 pub use verifier::{Bounds, PasswordHash};
+#[cfg(test)]
+pub(crate) use worker::Check;

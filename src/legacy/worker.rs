@@ -21,11 +21,11 @@ pub(super) struct Job {
 }
 
 /// Compares a secret with one candidate's hash.
-pub(super) type Check = dyn Fn(&Candidate, &Secret) -> Result<bool, CheckError> + Send + Sync;
+pub(crate) type Check = dyn Fn(&Candidate, &Secret) -> Result<bool, CheckError> + Send + Sync;
 
 /// Why a candidate could be neither matched nor excluded by hashing.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(super) enum CheckError {
+pub(crate) enum CheckError {
     /// Its hash cannot be read, so that no secret matches it.
     #[error(transparent)]
     Hash(#[from] VerifierError),

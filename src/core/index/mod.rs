@@ -8,11 +8,11 @@ mod account;
 mod base;
 mod grants;
 mod ids;
-mod levels;
 mod overlay;
 mod slow;
 mod table;
 mod token;
+mod trie;
 
 use std::fmt;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl Index {
     pub fn apply<'r>(&self, records: impl IntoIterator<Item = &'r Record>, sequence: u64) -> Self {
         let mut next = self.clone();
         records.into_iter().for_each(|record| {
-            next.overlay.put(record, &self.policy, &self.base.slow);
+            next.overlay.put(record, &self.policy, &self.base);
         });
         next.sequence = sequence;
         next
@@ -142,6 +142,24 @@ impl Index {
             overlay: Overlay::default(),
             sequence: self.sequence,
         })
+    }
+
+    /// This index on the base of `folded`, which `before` was folded into: this one as it was when
+    /// that began. What has changed since stays in the overlay. `None` where this index has been
+    /// built anew meanwhile, so that `before` is no earlier state of it.
+    #[must_use]
+    pub fn onto(&self, folded: &Self, before: &Self) -> Option<Self> {
+        self.has_base_of(before).then(|| Self {
+            policy: self.policy.clone(),
+            base: folded.base.clone(),
+            overlay: self.overlay.since(&before.overlay, &folded.base),
+            sequence: self.sequence,
+        })
+    }
+
+    /// Whether both share one base, so that dropping one of them drops little.
+    pub fn has_base_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.base, &other.base)
     }
 
     /// This index under another policy that [reads alike](Policy::reads_alike).
@@ -173,7 +191,6 @@ impl Index {
 
     /// Tokens, revoked ones included.
     pub fn tokens(&self) -> usize {
-        let added = self.overlay.tokens().filter(|(bits, _)| !self.base.contains(*bits)).count();
         let slow = |came: bool| {
             let changed = self.overlay.slow.iter();
             changed
@@ -182,7 +199,7 @@ impl Index {
                 })
                 .count()
         };
-        self.base.tokens() + added + slow(true) - slow(false)
+        self.base.tokens() + self.overlay.added() + slow(true) - slow(false)
     }
 
     /// Bytes of the parts of the base that grow with the number of tokens and accounts.

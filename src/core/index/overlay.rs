@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::base::Base;
 use super::ids::{IdKey, IdRow};
-use super::levels::Levels;
-use super::slow::{SlowChanges, SlowToken, SlowTokens};
+use super::slow::{SlowChanges, SlowToken};
 use super::table::Bits;
 use super::token::OwnedToken;
+use super::trie::Trie;
 use super::{Policy, fast_bits};
 use crate::core::record::{AccountId, Record, TokenRecord, Verifier};
 
 /// The changes since the base. Cloning shares; a change copies little.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
-    tokens: Levels<Bits, Arc<OwnedToken>>,
-    accounts: Levels<AccountId, Arc<Account>>,
-    ids: Levels<IdKey, Option<IdRow>>,
+    tokens: Trie<Bits, Arc<OwnedToken>>,
+    /// Those of `tokens` that the base does not have.
+    added: usize,
+    accounts: Trie<AccountId, Arc<Account>>,
+    ids: Trie<IdKey, Option<IdRow>>,
     pub(super) slow: SlowChanges,
     pub(super) has_sha256: bool,
 }
@@ -26,7 +29,7 @@ impl Overlay {
         self.tokens.len() + self.accounts.len() + self.ids.len() + self.slow.len()
     }
 
-    pub(super) fn put(&mut self, record: &Record, policy: &Policy, base: &SlowTokens) {
+    pub(super) fn put(&mut self, record: &Record, policy: &Policy, base: &Base) {
         match record {
             Record::Account(account) => {
                 self.accounts.insert(account.id, Arc::new(Account::new(account)));
@@ -45,22 +48,43 @@ impl Overlay {
         }
     }
 
-    fn put_token(&mut self, record: &TokenRecord, policy: &Policy, base: &SlowTokens) {
+    fn put_token(&mut self, record: &TokenRecord, policy: &Policy, base: &Base) {
         match &record.verifier {
             Verifier::Digest { .. } | Verifier::Sha256(_) => {
                 let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return };
                 self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
                 let token = OwnedToken::new(record, &policy.permission_sets);
                 // Hardly any was a slow one before; noting it for all would double the overlay.
-                if base.contains(token.id) || self.slow.contains(token.id) {
+                if base.slow.contains(token.id) || self.slow.contains(token.id) {
                     self.slow.remove(token.id);
                 }
-                self.tokens.insert(bits, Arc::new(token));
+                if self.tokens.insert(bits, Arc::new(token)) && !base.contains(bits) {
+                    self.added += 1;
+                }
             }
             Verifier::Hash { .. } | Verifier::Introspect { .. } => {
                 self.slow.insert(Arc::new(SlowToken::new(record, policy)));
             }
         }
+    }
+
+    /// The changes since these were as `before`, over a base that holds those.
+    pub(super) fn since(&self, before: &Self, base: &Base) -> Self {
+        let tokens = self.tokens.since(&before.tokens, Arc::ptr_eq);
+        let added = tokens.iter().filter(|(bits, _)| !base.contains(**bits)).count();
+        Self {
+            tokens,
+            added,
+            accounts: self.accounts.since(&before.accounts, Arc::ptr_eq),
+            ids: self.ids.since(&before.ids, PartialEq::eq),
+            slow: self.slow.since(&before.slow),
+            has_sha256: self.has_sha256,
+        }
+    }
+
+    /// Fast tokens that the base does not have.
+    pub(super) fn added(&self) -> usize {
+        self.added
     }
 
     #[inline]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::levels::Levels;
 use super::token::OwnedToken;
+use super::trie::Trie;
 use crate::core::record::{AccountId, TokenId};
 
 /// Longest selector, in bytes.
@@ -49,7 +49,8 @@ impl CandidateKey {
     }
 }
 
-/// The slow tokens of a base.
+/// The slow tokens of a base. The revoked ones are no candidates, and they do not come back: so a
+/// key has few, as few as may be tried for one guess.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SlowTokens {
     tokens: HashMap<TokenId, Arc<SlowToken>, FixedState>,
@@ -60,10 +61,12 @@ pub(super) struct SlowTokens {
 impl SlowTokens {
     pub(super) fn insert(&mut self, token: Arc<SlowToken>) {
         let id = token.token.id;
-        self.lengths |= length_bit(token.key);
-        let ids = self.candidates.entry(token.key).or_default();
-        if !ids.contains(&id) {
-            ids.push(id);
+        if !token.token.revoked {
+            self.lengths |= length_bit(token.key);
+            let ids = self.candidates.entry(token.key).or_default();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
         }
         self.tokens.insert(id, token);
     }
@@ -84,17 +87,17 @@ impl SlowTokens {
 /// The slow tokens that were added or changed since the base.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SlowChanges {
-    tokens: Levels<TokenId, Option<Arc<SlowToken>>>,
-    candidates: Levels<CandidateKey, Arc<Vec<TokenId>>>,
+    tokens: Trie<TokenId, Option<Arc<SlowToken>>>,
+    candidates: Trie<CandidateKey, Arc<Vec<TokenId>>>,
     lengths: u8,
 }
 
 impl SlowChanges {
     pub(super) fn insert(&mut self, token: Arc<SlowToken>) {
         let id = token.token.id;
-        self.lengths |= length_bit(token.key);
         let known = self.candidates.get(&token.key);
-        if !known.is_some_and(|ids| ids.contains(&id)) {
+        if !token.token.revoked && !known.is_some_and(|ids| ids.contains(&id)) {
+            self.lengths |= length_bit(token.key);
             let mut ids = known.map(|ids| ids.to_vec()).unwrap_or_default();
             ids.push(id);
             self.candidates.insert(token.key, Arc::new(ids));
@@ -109,6 +112,20 @@ impl SlowChanges {
 
     pub(super) fn len(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The changes since these were as `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let same = |now: &Option<Arc<SlowToken>>, then: &Option<Arc<SlowToken>>| match (now, then) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (None, None) => true,
+            _ => false,
+        };
+        Self {
+            tokens: self.tokens.since(&before.tokens, same),
+            candidates: self.candidates.since(&before.candidates, Arc::ptr_eq),
+            lengths: self.lengths,
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (TokenId, Option<&Arc<SlowToken>>)> {
@@ -169,5 +186,36 @@ fn length_bit(key: CandidateKey) -> u8 {
     match key {
         CandidateKey::Selector(_, length) => 1 << (length - 1),
         CandidateKey::Account(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::index::token::Extra;
+
+    fn slow(id: TokenId, revoked: bool) -> Arc<SlowToken> {
+        let extra = Extra { user: None, not_before: None, allow_ips: None };
+        let token =
+            OwnedToken { id, account: 1, revoked, expires: 0, grants: Box::default(), extra };
+        let (encoded, key) = (Some("hash".into()), CandidateKey::Account(1));
+        Arc::new(SlowToken { token, encoded, key, version: 1 })
+    }
+
+    /// Trying them cost time at every guess, and finding their place at every insertion.
+    #[test]
+    fn revoked_tokens_are_found_and_are_no_candidates() {
+        let (mut base, mut changes) = (SlowTokens::default(), SlowChanges::default());
+        for id in 0..10 {
+            base.insert(slow(id, id != 5));
+            changes.insert(slow(id + 10, id != 5));
+        }
+        assert_eq!(base.candidates[&CandidateKey::Account(1)], [5]);
+        assert_eq!(changes.candidates.get(&CandidateKey::Account(1)).unwrap()[..], [15]);
+        let view = SlowView { base: &base, changes: &changes };
+        assert!((0..20).all(|id| view.find(id).is_some()));
+        changes.insert(slow(5, true));
+        let view = SlowView { base: &base, changes: &changes };
+        assert!(view.find(5).is_some_and(|found| found.token.revoked));
     }
 }

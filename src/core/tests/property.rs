@@ -72,6 +72,65 @@ fn in_any_order(world: &World, history: &[Record], order: &[Pick]) -> Index {
     world.index(&base[1..]).apply(&records, 2)
 }
 
+/// What can come about while changes are applied.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    /// So many changes.
+    Frame(usize),
+    FoldBegins,
+    FoldEnds,
+    /// The index is built anew from a snapshot.
+    Rebase,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => (1_usize..5).prop_map(Turn::Frame),
+        2 => Just(Turn::FoldBegins),
+        2 => Just(Turn::FoldEnds),
+        1 => Just(Turn::Rebase),
+    ]
+}
+
+/// The index of the first `start` records, to which the rest came in these turns.
+fn in_turns(world: &World, history: &[Record], start: usize, turns: &[Turn]) -> Index {
+    let built = |end: usize| world.index(&Store::of(&history[..end]).records());
+    let (mut index, mut end) = (built(start), start);
+    let mut folding: Option<(Index, Index)> = None;
+    let mut turns = turns.iter().chain([&Turn::FoldBegins, &Turn::Frame(2)]).cycle();
+    while let Some(turn) = turns.next().filter(|_| end < history.len()) {
+        match turn {
+            Turn::Frame(length) => {
+                let from = end;
+                end = history.len().min(from + length);
+                index = index.apply(&history[from..end], index.sequence() + 1);
+            }
+            Turn::FoldBegins => {
+                folding.get_or_insert_with(|| (index.clone(), index.fold().unwrap()));
+            }
+            Turn::FoldEnds => index = fold_ends(index, folding.take()),
+            Turn::Rebase => index = built(end),
+        }
+    }
+    fold_ends(index, folding)
+}
+
+/// What was begun before a rebase comes to nothing.
+fn fold_ends(index: Index, folding: Option<(Index, Index)>) -> Index {
+    let Some((before, folded)) = folding else { return index };
+    match index.onto(&folded, &before) {
+        Some(next) => {
+            assert!(next.overlay_entries() <= index.overlay_entries());
+            assert!(next.has_base_of(&folded));
+            next
+        }
+        None => {
+            assert!(!index.has_base_of(&before));
+            index
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -82,15 +141,20 @@ proptest! {
         start in any::<Pick>(),
         lengths in vec(1_usize..9, 1..5),
         order in vec(any::<Pick>(), 30),
+        turns in vec(turn(), 0..20),
         requests in vec((request(), now()), 1..40),
     ) {
         let store = Store::of(&history);
-        let in_part = in_part(&world, &history, 3 + start.index(history.len() - 3), &lengths);
+        let start = 3 + start.index(history.len() - 3);
+        let in_part = in_part(&world, &history, start, &lengths);
+        let in_turns = in_turns(&world, &history, start, &turns);
         let in_any_order = in_any_order(&world, &history, &order);
         let indexes = [
             ("at once", world.index(&store.records())),
             ("folded", in_part.fold().unwrap()),
             ("in part", in_part),
+            ("in turns, folded", in_turns.fold().unwrap()),
+            ("in turns", in_turns),
             ("any order, folded", in_any_order.fold().unwrap()),
             ("in any order", in_any_order),
         ];
