@@ -29,14 +29,15 @@ import time
 import urllib.request
 
 GATE, ADMIN = 19011, 19012
-ACCOUNTS = 2_000
+# More than make a fold, so that there is one every few seconds.
+ACCOUNTS = 6_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def lines(accounts, tokens, prefix):
-    """Accounts with a token each that is known by name, then tokens of theirs."""
+    """One account more, each with a token that is known by name, then tokens of theirs."""
     grant = {"permission_set": "job_admin", "project_id": None, "writable_environment_categories": []}
-    for account in range(1, accounts + 1):
+    for account in range(1, accounts + 2 if accounts else 1):
         yield {"type": "account", "id": account, "name": f"a{account}", "plan": "enterprise", "state": "open"}
         yield token(account, f"token-of-account-{account:06}", grant)
     for number in range(tokens):
