@@ -7,6 +7,7 @@
 //! - [`store`] is the truth, [`feed`] brings its changes to the index that decisions read;
 //! - [`legacy`] verifies what only a password hash recognises, on threads of its own;
 //! - [`edge`] turns requests into facts and verdicts into answers, and forwards what is permitted;
+//! - [`control`] is the management API, guarded by the same decisions;
 //! - [`config`], [`app`], [`observe`], [`explain`] and [`cli`] are what operators meet.
 //!
 //! ARCHITECTURE.md has the picture and says where everything is.
@@ -15,6 +16,7 @@ pub mod app;
 mod cgroup;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod edge;
 pub mod explain;
@@ -22,5 +24,7 @@ pub mod feed;
 pub mod legacy;
 pub mod observe;
 mod proxy;
+mod secret;
 pub mod store;
 mod stream;
+mod time;

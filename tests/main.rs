@@ -8,6 +8,7 @@ mod support;
 mod bodies;
 mod cli;
 mod clients;
+mod control;
 mod crash;
 mod decisions;
 mod edge;

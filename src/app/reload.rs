@@ -96,10 +96,12 @@ fn keep_what_needs_restart(next: &mut Config, current: &Config) -> Vec<&'static 
     keep(next.gate.workers != current.gate.workers, "gate.workers");
     keep(next.store != current.store, "store.url");
     keep(next.admin != current.admin, "admin.listen");
+    keep(next.control != current.control, "control.listen");
     next.gate.listen.clone_from(&current.gate.listen);
     next.gate.workers = current.gate.workers;
     next.store.clone_from(&current.store);
     next.admin.clone_from(&current.admin);
+    next.control.clone_from(&current.control);
     keys
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::lane;
 use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader};
 use crate::config::{Config, StoreUrl};
+use crate::control::{self, Api};
 use crate::core::explain::Explanation;
 use crate::edge::{BindError, Listener, Pool, WorkerSettings, accept};
 use crate::explain::{Question, QuestionError};
@@ -45,6 +46,7 @@ pub enum AppError {
 pub struct Gate {
     listeners: Vec<Listener>,
     admin: Option<Listener>,
+    control: Option<(Listener, Arc<Api>)>,
     pool: Arc<Pool>,
     threads: Vec<JoinHandle<()>>,
     drain: watch::Sender<bool>,
@@ -69,6 +71,7 @@ impl Gate {
         let listeners =
             config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
         let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
+        let control = config.control.as_ref().map(Listener::bind).transpose()?;
         let StoreUrl::Sqlite(path) = &config.store;
         let store = Arc::new(SqliteStore::open(path, crate::app::store_rules(&config))?);
         let metrics = Metrics::new();
@@ -85,10 +88,14 @@ impl Gate {
             drain: draining,
         };
         let (pool, threads) = Pool::start(workers, &settings)?;
+        let control = control.map(|listener| {
+            let api = Api::new(shared.clone(), store.clone(), slow.clone());
+            (listener, Arc::new(api))
+        });
         let reloader =
             Reloader { shared, follower, store, metrics, lane: slow, connections, environment };
         let shared = Arc::new(Control { reloader, ready: AtomicBool::new(true) });
-        Ok(Self { listeners, admin, pool, threads, drain, shared })
+        Ok(Self { listeners, admin, control, pool, threads, drain, shared })
     }
 
     /// Where clients connect, with the ports that the system chose.
@@ -99,6 +106,11 @@ impl Gate {
     /// Where the admin listener is.
     pub fn admin_address(&self) -> Option<String> {
         self.admin.as_ref().map(Listener::address)
+    }
+
+    /// Where the management API is.
+    pub fn control_address(&self) -> Option<String> {
+        self.control.as_ref().map(|(listener, _)| listener.address())
     }
 
     /// Accepts until `stop`, or SIGTERM or SIGINT, then drains: readiness fails at once,
@@ -135,6 +147,10 @@ impl Gate {
                 stopped.clone(),
             ));
         }
+        let managing = self.control.map(|(listener, api)| {
+            tracing::info!(address = listener.address(), "control listening");
+            tokio::task::spawn_local(control::serve(listener, api, stopped.clone()))
+        });
         if let Some(listener) = self.admin {
             tracing::info!(address = listener.address(), "admin listening");
             tokio::task::spawn_local(admin::serve(listener, self.shared.clone()));
@@ -152,7 +168,14 @@ impl Gate {
         while accepting.join_next().await.is_some() {}
         self.drain.send_replace(true);
         drop(self.pool);
-        match tokio::time::timeout(gate.drain_timeout, join(self.threads)).await {
+        let ended = async {
+            join(self.threads).await;
+            if let Some(managing) = managing {
+                // A task that panicked has said so.
+                let _ = managing.await;
+            }
+        };
+        match tokio::time::timeout(gate.drain_timeout, ended).await {
             Ok(()) => tracing::info!("drained"),
             Err(_) => tracing::warn!("connections were cut off at the end of drain_timeout"),
         }

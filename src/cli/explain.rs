@@ -7,12 +7,12 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::session::{Opened, Session};
-use super::time::parse_time_or_date;
 use crate::core::explain::{Explanation, Outcome, StepOutcome};
 use crate::core::index::{Index, IndexBuilder, Policy};
 use crate::core::record::{Timestamp, TokenId};
 use crate::explain::{Bearer, Presented, Question};
 use crate::store::{Store, StoreError};
+use crate::time::parse_time_or_date;
 
 /// The request to explain.
 #[derive(Debug, Args)]

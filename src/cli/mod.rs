@@ -24,7 +24,6 @@ mod session;
 mod shape;
 mod standing;
 mod table;
-mod time;
 mod token;
 mod user;
 mod values;

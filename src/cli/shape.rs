@@ -3,12 +3,12 @@
 
 use serde::Serialize;
 
-use super::time::format_time;
 use crate::core::record::{
     AccountId, AccountState, Action, Category, Grant, Licence, Plan, ProjectId, TokenId,
     TokenState, UserId, Verifier,
 };
 use crate::store::{AccountView, IdView, IpRuleView, ProjectView, TokenView, UserView};
+use crate::time::format_time;
 
 /// An account.
 #[derive(Debug, Serialize)]
@@ -21,7 +21,7 @@ pub(super) struct AccountShape<'v> {
 
 impl<'v> From<&'v AccountView> for AccountShape<'v> {
     fn from(view: &'v AccountView) -> Self {
-        let AccountView { id, name, plan, state, ip_rules_enabled: _ } = view;
+        let AccountView { id, name, plan, state, .. } = view;
         Self { id: *id, name, plan: *plan, state: *state }
     }
 }
@@ -73,7 +73,7 @@ pub(super) struct IpRuleShape<'v> {
 impl<'v> IpRuleShape<'v> {
     /// For lists, with its number.
     pub(super) fn listed(view: &'v IpRuleView) -> Self {
-        let IpRuleView { account_id, id, action, cidr, name } = view;
+        let IpRuleView { account_id, id, action, cidr, name, .. } = view;
         Self {
             id: Some(*id),
             account_id: *account_id,

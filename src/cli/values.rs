@@ -2,9 +2,9 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::time::{self, TimeError};
 use crate::config::duration;
 use crate::core::record::{Category, Licence, Plan, Timestamp};
+use crate::time::{self, TimeError};
 
 /// A plan's name.
 pub(super) fn plan() -> impl TypedValueParser<Value = Plan> {

@@ -60,14 +60,14 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     let base = files.base();
     let gate = gate::read(root, base);
     let admin = store::admin(root, base);
-    check_listeners(root, &gate, admin.as_ref());
+    let control = store::control(root, base);
+    check_listeners(root, &gate, admin.as_ref(), control.as_ref());
     let upstreams = upstreams::read(root, base);
     let legacy = legacy::read(root);
     let client_ip = client_ip::read(root);
     let limits = limits::read(root);
     let store = store::read(root, base);
     store::check_feed(root);
-    store::check_control(root, base);
     let keys = keys::read(root, &files, environment);
     let permission_sets = permission_sets::read(root, &files);
     let routes = routes::read(root, &files, &upstreams, permission_sets.as_ref());
@@ -84,13 +84,23 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
         client_ip,
         limits,
         admin,
+        control,
         warnings: Vec::new(),
     })
 }
 
-fn check_listeners(root: &Table<'_>, gate: &Gate, admin: Option<&Listen>) {
-    let taken = |admin: &Listen| gate.listen.iter().any(|of_gate| listen::clash(of_gate, admin));
+fn check_listeners(
+    root: &Table<'_>,
+    gate: &Gate,
+    admin: Option<&Listen>,
+    control: Option<&Listen>,
+) {
+    let taken = |other: &Listen| gate.listen.iter().any(|of_gate| listen::clash(of_gate, other));
     if admin.is_some_and(taken) {
         root.section("admin").error("listen", listen::taken());
+    }
+    let of_admin = |control: &Listen| admin.is_some_and(|admin| listen::clash(admin, control));
+    if control.is_some_and(|control| taken(control) || of_admin(control)) {
+        root.section("control").error("listen", listen::taken());
     }
 }

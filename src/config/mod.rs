@@ -72,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[admin] listen`.
     pub admin: Option<Listen>,
+    /// `[control]`: where the management API is; `None`: nowhere.
+    pub control: Option<Listen>,
     /// What is allowed but ill-advised.
     pub warnings: Vec<Diagnostic>,
 }

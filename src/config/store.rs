@@ -68,24 +68,27 @@ pub(super) fn admin(root: &Table<'_>, base: &Path) -> Option<Listen> {
     listen::optional(&admin, "listen", DEFAULT_ADMIN, base)
 }
 
-/// Checks `[control]`, which nothing uses yet.
-pub(super) fn check_control(root: &Table<'_>, base: &Path) {
+/// Reads `[control]`; without the section, or with an empty `listen`, it is off.
+pub(super) fn control(root: &Table<'_>, base: &Path) -> Option<Listen> {
     let control = root.section("control");
     control.allow(&schema::names(schema::keys("control")));
     if control.is_empty() {
-        return;
+        return None;
     }
-    let Some(address) = listen::optional(&control, "listen", DEFAULT_CONTROL, base) else { return };
-    control.warn(
-        "listen",
-        Mistake::new("nothing listens on [control] in this version")
-            .help("manage accounts and tokens with the portcullis commands"),
-    );
-    if !listen::is_local(&address) && control.node("tls").is_none() {
-        control.warn(
-            "listen",
-            Mistake::new("[control] without `tls` would send tokens without encryption")
-                .help("listen on a loopback address, or set `tls`"),
+    if control.node("tls").is_some() {
+        control.error(
+            "tls",
+            Mistake::new("TLS on [control] is not available in this version")
+                .help("remove the key, and let what stands in front of it speak TLS"),
         );
     }
+    let address = listen::optional(&control, "listen", DEFAULT_CONTROL, base)?;
+    if !listen::is_local(&address) {
+        control.warn(
+            "listen",
+            Mistake::new("[control] sends tokens without encryption")
+                .help("listen on a loopback address, behind something that speaks TLS"),
+        );
+    }
+    Some(address)
 }

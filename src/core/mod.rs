@@ -1,5 +1,6 @@
 //! The pure core: data in, verdict out. No I/O, clock, lock, thread, log or randomness.
 
+pub mod authority;
 pub mod decide;
 pub mod digest;
 pub mod explain;

@@ -93,6 +93,12 @@ impl Access {
         needed.read & !self.read == 0 && needed.write & !self.write == 0
     }
 
+    /// What this gives and the other does not.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self { read: self.read & !other.read, write: self.write & !other.write }
+    }
+
     fn grant(&mut self, resource: ResourceId, level: Level) {
         self.read |= 1 << resource.0;
         if level == Level::Write {

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{NewToken, Rules, StoreError};
 use crate::core::ip;
-use crate::core::permissions::{Access, Family, PermissionSet, PermissionSets};
+use crate::core::permissions::{Access, Family, Level, PermissionSet, PermissionSets};
 use crate::core::record::{AccountId, Category, Grant, Plan, Timestamp, Verifier};
 
 /// Most characters of a name.
@@ -13,11 +13,13 @@ const NAME_LIMIT: usize = 200;
 const HASH_LIMIT: usize = 1024;
 /// Most characters of the id of a digest key.
 const KEY_ID_LIMIT: usize = 64;
+/// The resource that managing service tokens takes.
+const SERVICE_TOKENS: &str = "Service tokens";
 /// Most bytes of a selector.
 const SELECTOR_LIMIT: usize = 8;
 
 /// Checks a name: 1 to 200 characters, none of them a control character.
-pub(super) fn name(of: &str, name: &str) -> Result<(), StoreError> {
+pub(crate) fn name(of: &str, name: &str) -> Result<(), StoreError> {
     if name.is_empty() {
         return Err(StoreError::Rule(format!("{of} needs a name")));
     }
@@ -25,7 +27,7 @@ pub(super) fn name(of: &str, name: &str) -> Result<(), StoreError> {
 }
 
 /// Checks a name that may be empty.
-pub(super) fn optional_name(of: &str, name: &str) -> Result<(), StoreError> {
+pub(crate) fn optional_name(of: &str, name: &str) -> Result<(), StoreError> {
     if name.chars().count() > NAME_LIMIT || name.chars().any(char::is_control) {
         return Err(StoreError::Rule(format!(
             "the name of {of} may have at most {NAME_LIMIT} characters and no control characters"
@@ -68,6 +70,21 @@ pub(super) fn token(token: &NewToken, whole: bool, rules: &Rules) -> Result<(), 
         true => scope(grant, &rules.permission_sets),
         false => name("a permission set", &grant.permission_set),
     })
+}
+
+/// Checks the grants that a token shall have: that there are the sets, and in that scope.
+pub(super) fn grants(grants: &[Grant], rules: &Rules) -> Result<(), StoreError> {
+    grants.iter().try_for_each(|grant| scope(grant, &rules.permission_sets))
+}
+
+/// Whether the grants let a service token of an account on this plan manage service tokens.
+pub(super) fn manages_tokens(grants: &[Grant], plan: Plan, sets: &PermissionSets) -> bool {
+    let Some(need) = sets.need(SERVICE_TOKENS, Level::Write) else { return false };
+    let gives = |grant: &Grant| {
+        let set = sets.find(&grant.permission_set).map(|id| sets.set(id));
+        set.is_some_and(|set| set.allowed_on(plan) && set.access().covers(need))
+    };
+    grants.iter().any(|grant| grant.project_id.is_none() && gives(grant))
 }
 
 /// Checks that there is a moment at which the token is valid. Not for an import: a token that was

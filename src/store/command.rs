@@ -105,6 +105,19 @@ pub struct NewToken {
     pub verifier: Verifier,
 }
 
+/// An IP rule that covers several prefixes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpRuleContents {
+    /// Allow or deny.
+    pub action: Action,
+    /// The prefixes, at least one; made canonical.
+    pub cidrs: Vec<IpNet>,
+    /// Its name; may be empty.
+    pub name: String,
+    /// What it is for; may be empty.
+    pub description: String,
+}
+
 /// A token that was made elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedToken {
@@ -146,6 +159,20 @@ pub enum Command {
         id: AccountId,
         /// The new state.
         state: AccountState,
+    },
+    /// Adds an account under the next free number.
+    AddAccount {
+        /// Its name.
+        name: String,
+        /// What it has bought.
+        plan: Plan,
+    },
+    /// Adds a project under a number that neither a project nor a grant of the account has had.
+    AddProject {
+        /// The account.
+        account_id: AccountId,
+        /// Its name.
+        name: String,
     },
     /// Adds a project.
     CreateProject {
@@ -226,6 +253,34 @@ pub enum Command {
         /// Category of its environment; never `All`.
         environment_category: Option<Category>,
     },
+    /// Makes an IP rule of several prefixes, or puts other contents in place of one, prefixes
+    /// included.
+    PutIpRule {
+        /// The account.
+        account_id: AccountId,
+        /// The rule; none to make one.
+        id: Option<u64>,
+        /// What it shall be.
+        rule: IpRuleContents,
+        /// Whether the account's rules shall be in force then; none: as they are.
+        enabled: Option<bool>,
+    },
+    /// Removes an IP rule with all its prefixes.
+    RemoveIpRuleById {
+        /// The account.
+        account_id: AccountId,
+        /// The rule.
+        id: u64,
+    },
+    /// Makes a change, unless the account's IP rules would then keep this address out.
+    IfAdmitted {
+        /// The account.
+        account_id: AccountId,
+        /// The address; one that is not known is kept out by rules in force.
+        address: Option<IpAddr>,
+        /// The change.
+        change: Box<Command>,
+    },
     /// Removes a row of the id index.
     RemoveId {
         /// The account.
@@ -239,6 +294,22 @@ pub enum Command {
     CreateToken(Box<NewToken>),
     /// Adds a token that was made elsewhere.
     ImportToken(Box<ImportedToken>),
+    /// Adds a service token to an account in which no valid one can manage service tokens.
+    CreateFirstToken(Box<NewToken>),
+    /// Gives a token that is not revoked another name.
+    RenameToken {
+        /// The token.
+        id: TokenId,
+        /// Its new name.
+        name: String,
+    },
+    /// Puts other grants in place of those of a token that is not revoked.
+    SetGrants {
+        /// The token.
+        id: TokenId,
+        /// What it may do from now on.
+        grants: Vec<Grant>,
+    },
     /// Revokes a token, for good.
     RevokeToken {
         /// The token.
@@ -255,6 +326,9 @@ pub enum Command {
         created_at: Timestamp,
         /// End of the grace period.
         old_expires_at: Timestamp,
+        /// The grants that the caller knows of: refused where the token has others by now, since
+        /// the successor has the token's. None: whatever they are.
+        grants: Option<Vec<Grant>>,
     },
     /// Adds to the audit log and changes nothing else.
     Note(Box<Note>),
@@ -265,7 +339,7 @@ pub enum Command {
 pub enum Outcome {
     /// Done; for tokens and IP rules, the number that the store gave.
     Changed {
-        /// Number of the new token or rule, where the command makes one; else 0.
+        /// Number of what the command makes: a token, a rule, an account or a project; else 0.
         id: u64,
     },
     /// Everything was as asked already.

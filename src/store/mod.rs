@@ -17,16 +17,20 @@ pub use audit::{
     Anchor, AnchorError, AuditEntry, AuditFilter, AuditKeys, AuditReport, Finding, FindingKind,
     Note, TokenTraces,
 };
-pub use command::{Actor, ActorKind, Command, ImportedToken, NewToken, Outcome};
+pub(crate) use check::{name as check_name, optional_name as check_optional_name};
+pub use command::{Actor, ActorKind, Command, ImportedToken, IpRuleContents, NewToken, Outcome};
 pub use cursor::Cursor;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
-pub use view::{AccountView, IdView, IpRuleView, ProjectView, TokenFilter, TokenView, UserView};
+pub use view::{
+    AccountView, IdView, IpRuleView, Owner, Page, ProjectView, TokenFilter, TokenPage, TokenView,
+    UserView,
+};
 
 use std::sync::Arc;
 
 use crate::core::permissions::PermissionSets;
-use crate::core::record::{AccountId, Record, Timestamp, TokenId, Verifier};
+use crate::core::record::{AccountId, Record, Timestamp, TokenId, UserId, Verifier};
 
 /// The rules of the domain that depend on configuration.
 #[derive(Clone, Debug)]
@@ -140,7 +144,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError::NotFound`] for the account, or the database's.
     fn users(&self, account: AccountId) -> Result<Vec<UserView>, StoreError>;
 
-    /// The IP rules of an account.
+    /// One user of an account.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], or the database's.
+    fn user(&self, account: AccountId, id: UserId) -> Result<UserView, StoreError>;
+
+    /// The IP rules of an account, by id: a rule of several prefixes is several views.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for the account, or the database's.
@@ -162,6 +172,17 @@ pub trait Store: Send + Sync {
         filter: &TokenFilter,
         sink: &mut dyn FnMut(TokenView) -> Result<(), StoreError>,
     ) -> Result<(), StoreError>;
+
+    /// Some of an account's tokens, by id, and how many there are.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn token_page(
+        &self,
+        account: AccountId,
+        owner: Owner,
+        page: Page,
+    ) -> Result<TokenPage, StoreError>;
 
     /// One token.
     ///

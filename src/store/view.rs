@@ -21,6 +21,10 @@ pub struct AccountView {
     pub state: AccountState,
     /// Whether its IP rules are in force.
     pub ip_rules_enabled: bool,
+    /// When it was made; for one that was there before this was kept, since when it is.
+    pub created_at: Timestamp,
+    /// When its IP rules last changed, or were put in or out of force.
+    pub ip_rules_changed_at: Timestamp,
 }
 
 /// A project.
@@ -62,6 +66,14 @@ pub struct IpRuleView {
     pub cidr: IpNet,
     /// Its name; may be empty.
     pub name: String,
+    /// The rule that the prefix belongs to: the number of that rule's first prefix.
+    pub rule_id: u64,
+    /// What the rule is for; may be empty.
+    pub description: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When the rule was last changed.
+    pub updated_at: Timestamp,
 }
 
 /// A row of the id index.
@@ -94,6 +106,8 @@ pub struct TokenView {
     pub state: TokenState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
     /// First second at which it is valid.
     pub not_before: Option<Timestamp>,
     /// First second at which it is no longer valid.
@@ -113,4 +127,31 @@ pub struct TokenView {
 pub struct TokenFilter {
     /// Of this account only.
     pub account_id: Option<AccountId>,
+}
+
+/// Whose tokens to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The account's: service tokens.
+    Account,
+    /// This user's: personal tokens.
+    User(UserId),
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many to leave out at the beginning.
+    pub offset: u64,
+    /// How many at most.
+    pub limit: u64,
+}
+
+/// A part of a list of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPage {
+    /// The tokens, by id.
+    pub tokens: Vec<TokenView>,
+    /// How many there are in all.
+    pub total: u64,
 }

@@ -23,6 +23,7 @@ pub struct Gate {
     log: Arc<Mutex<String>>,
     listeners: Vec<String>,
     admin: SocketAddr,
+    control: Option<SocketAddr>,
 }
 
 impl Gate {
@@ -56,7 +57,9 @@ impl Gate {
             (!listeners.is_empty()).then_some((listeners, admin))
         });
         let (listeners, admin) = found;
-        Self { child, log, listeners, admin: admin.parse().unwrap() }
+        let control = addresses(&log.lock().unwrap(), "control listening").pop();
+        let control = control.map(|address| address.parse().unwrap());
+        Self { child, log, listeners, admin: admin.parse().unwrap(), control }
     }
 
     pub fn wait_ready(&self) {
@@ -70,6 +73,11 @@ impl Gate {
 
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the management API is.
+    pub fn control_address(&self) -> SocketAddr {
+        self.control.expect("[control] listen is set")
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -185,11 +193,12 @@ fn keep_log(stderr: ChildStderr, log: Arc<Mutex<String>>) {
     });
 }
 
-/// The `address` of each line that says this, and not `admin` besides.
+/// The `address` of each line that says this, and no other kind of listener.
 fn addresses(log: &str, what: &str) -> Vec<String> {
-    let wants_admin = what.starts_with("admin");
+    let is_kind = |line: &str, kind: &str| line.contains(kind) == (what == kind);
     log.lines()
-        .filter(|line| line.contains(what) && line.contains("admin listening") == wants_admin)
+        .filter(|line| line.contains(what))
+        .filter(|line| is_kind(line, "admin listening") && is_kind(line, "control listening"))
         .filter_map(|line| {
             let value = line.split("address=").nth(1)?;
             Some(value.split_whitespace().next()?.trim_matches('"').to_owned())

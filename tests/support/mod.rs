@@ -1,6 +1,7 @@
 //! The harness: what operators, clients and upstreams do, so that tests read as sentences.
 
 pub mod client;
+pub mod control;
 pub mod gate;
 pub mod gateway;
 pub mod home;
@@ -12,6 +13,7 @@ pub mod wait;
 pub mod world;
 
 pub use client::{Connection, Request, Response};
+pub use control::Control;
 pub use gate::Gate;
 pub use gateway::Gateway;
 pub use home::Home;

@@ -7,10 +7,10 @@ use super::List;
 use crate::cli::exit::Failure;
 use crate::cli::session::{Opened, Session};
 use crate::cli::table;
-use crate::cli::time::format_time;
 use crate::cli::values::Moment;
 use crate::core::record::Timestamp;
 use crate::store::{AuditEntry, AuditFilter, Store};
+use crate::time::format_time;
 
 /// Characters of a change that a table shows; `--json` has all of it.
 const CHANGE_WIDTH: usize = 160;

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::redact::{Entries, HIDDEN};
-use crate::cli::time::parse_time;
 use crate::config::suggest::closest;
 use crate::core::record::Timestamp;
 use crate::core::token::FOREIGN_LEN;
+use crate::time::parse_time;
 
 /// Why a line is refused. Holds nothing of the line but its keys.
 pub(super) type Reason = String;

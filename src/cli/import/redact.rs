@@ -11,9 +11,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::cli::time::parse_time;
 use crate::core::ip::parse_cidr;
 use crate::core::token::{FOREIGN_LEN, has_our_prefix};
+use crate::time::parse_time;
 
 /// Stands for what was taken out.
 pub(super) const HIDDEN: &str = "…";

@@ -7,12 +7,12 @@ use super::{make_secret, print_issued};
 use crate::cli::exit::Failure;
 use crate::cli::grant::parse_grant;
 use crate::cli::session::{Opened, Session};
-use crate::cli::time::parse_time_or_date;
 use crate::cli::values::{self, Moment};
 use crate::core::ip::parse_cidr;
 use crate::core::record::{AccountId, Grant, Timestamp, TokenState, UserId};
 use crate::core::token::TokenKind;
 use crate::store::{Command, NewToken, Outcome, Store};
+use crate::time::parse_time_or_date;
 
 /// A token to make.
 #[derive(Debug, Args)]

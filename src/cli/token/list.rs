@@ -8,9 +8,9 @@ use crate::cli::session::{Opened, Session};
 use crate::cli::shape::{TokenShape, word};
 use crate::cli::standing::Standings;
 use crate::cli::table;
-use crate::cli::time::format_time;
 use crate::core::record::{AccountId, Timestamp, TokenId, TokenState};
 use crate::store::{Store, TokenFilter, TokenView};
+use crate::time::format_time;
 
 /// Lists the tokens of an account.
 pub(super) fn list(account: AccountId, session: &mut Session<'_>) -> Result<(), Failure> {

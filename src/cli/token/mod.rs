@@ -14,13 +14,15 @@ use serde::Serialize;
 
 use super::exit::Failure;
 use super::session::Session;
-use super::time::format_time;
 use super::values;
 use crate::core::digest::DigestKeys;
 use crate::core::record::{AccountId, TokenId, Verifier};
 use crate::core::token::{Secret, TokenKind};
+use crate::secret;
 use crate::store::TokenView;
+use crate::time::format_time;
 
+pub(super) use crate::secret::digest_of;
 pub(super) use create::Create;
 pub(super) use verify::{fast_verifiers, find, read_secret};
 
@@ -99,20 +101,9 @@ pub(super) fn make_secret(
     kind: TokenKind,
     keys: &DigestKeys,
 ) -> Result<(Secret, Verifier), Failure> {
-    let mut entropy = [0; 32];
-    getrandom::fill(&mut entropy).map_err(|error| {
+    secret::make(kind, keys).map_err(|error| {
         Failure::failed(format!("the operating system gives no random bytes: {error}"))
-    })?;
-    let secret = Secret::from_entropy(kind, entropy);
-    let verifier = digest_of(&secret, keys);
-    Ok((secret, verifier))
-}
-
-/// The digest of a secret under the current key.
-pub(super) fn digest_of(secret: &Secret, keys: &DigestKeys) -> Verifier {
-    let key = keys.current();
-    let digest = key.digest(secret.expose().as_bytes());
-    Verifier::Digest { key_id: key.id().to_owned(), digest }
+    })
 }
 
 /// Prints a new token with its secret. If that fails nobody has the secret, so say what is left.

@@ -9,7 +9,7 @@ use crate::core::record::{Category, ProjectId};
 
 /// The union of the grants that count and are let through by the filter; `None` without any.
 #[inline]
-pub(super) fn held(
+pub(in crate::core) fn held(
     policy: &Policy,
     token: &Token<'_>,
     category: Option<Category>,

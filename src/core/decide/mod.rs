@@ -13,7 +13,7 @@ mod ids;
 mod permission;
 mod steps;
 
-pub(super) use holdings::{write_permission_sets, write_projects};
+pub(super) use holdings::{held, write_permission_sets, write_projects};
 pub(super) use permission::Granted;
 pub use permission::PROJECTS_HEADER_BYTES;
 

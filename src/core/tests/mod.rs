@@ -1,5 +1,6 @@
 //! The core as a whole: against a plain oracle, sentence by sentence, and what it may import.
 
+mod authority;
 mod decisions;
 mod fixture;
 mod layering;

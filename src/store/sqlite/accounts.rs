@@ -31,9 +31,10 @@ impl Executor<'_> {
         }
         check::name("an account", name)?;
         self.run(
-            "INSERT INTO accounts (id, name, plan, state, ip_rules_enabled)
-             VALUES (?1, ?2, ?3, ?4, 0)",
-            params![number, name, plan.name(), state_name(state)],
+            "INSERT INTO accounts
+                 (id, name, plan, state, ip_rules_enabled, created_at, ip_rules_changed_at)
+             VALUES (?1, ?2, ?3, ?4, 0, ?5, ?5)",
+            params![number, name, plan.name(), state_name(state), self.now],
         )?;
         self.log(&Subject::Account(number))?;
         self.audit(&Event { name: "account.created", account: id }, || {
@@ -41,6 +42,14 @@ impl Executor<'_> {
             (format!("account:{id}"), Value::Null, after)
         })?;
         Ok(CHANGED)
+    }
+
+    /// Adds an account under the next number. Accounts are never removed.
+    pub(super) fn add_account(&mut self, name: &str, plan: Plan) -> Result<Outcome, StoreError> {
+        let last: Option<i64> = self.lookup("SELECT max(id) FROM accounts", [])?;
+        let id = next_number("account", last)?;
+        self.create_account(id, name, plan, AccountState::Open)?;
+        Ok(Outcome::Changed { id })
     }
 
     pub(super) fn set_plan(&mut self, id: AccountId, plan: Plan) -> Result<Outcome, StoreError> {
@@ -106,6 +115,25 @@ impl Executor<'_> {
             (format!("project:{id}"), Value::Null, json!({ "name": name }))
         })?;
         Ok(CHANGED)
+    }
+
+    /// Adds a project under a number that no grant of the account's tokens names: a grant on a
+    /// project that was removed must not come to cover another one.
+    pub(super) fn add_project(
+        &mut self,
+        account: AccountId,
+        name: &str,
+    ) -> Result<Outcome, StoreError> {
+        let number = self.account_number(account)?;
+        let last: Option<i64> = self.lookup(
+            "SELECT max(coalesce((SELECT max(id) FROM projects WHERE account_id = ?1), 0),
+                 coalesce((SELECT max(g.project_id) FROM tokens t JOIN grants g ON g.token_id = t.id
+                     WHERE t.account_id = ?1), 0))",
+            [number],
+        )?;
+        let id = next_number("project", last)?;
+        self.create_project(account, id, name)?;
+        Ok(Outcome::Changed { id })
     }
 
     pub(super) fn remove_project(
@@ -247,6 +275,13 @@ impl Executor<'_> {
     }
 }
 
+fn next_number(what: &str, last: Option<i64>) -> Result<u64, StoreError> {
+    let next = last.unwrap_or(0).checked_add(1);
+    next.map(|next| next as u64).ok_or_else(|| {
+        StoreError::Conflict(format!("the last number of a {what} is taken: choose one yourself"))
+    })
+}
+
 fn unknown_project(account: AccountId, id: ProjectId) -> StoreError {
     StoreError::NotFound(format!(
         "account {account} has no project {id}: see `portcullis project list --account \
@@ -255,7 +290,7 @@ fn unknown_project(account: AccountId, id: ProjectId) -> StoreError {
     ))
 }
 
-fn unknown_user(account: AccountId, id: UserId) -> StoreError {
+pub(super) fn unknown_user(account: AccountId, id: UserId) -> StoreError {
     StoreError::NotFound(format!(
         "account {account} has no user {id}: see `portcullis user list --account {account}`, or \
          add it with `portcullis user create --account {account} --id {id} --name NAME --licence \

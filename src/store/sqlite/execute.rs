@@ -20,7 +20,7 @@ pub(super) struct Executor<'a> {
     pub(super) connection: &'a Connection,
     pub(super) rules: &'a Rules,
     actor: &'a Actor,
-    now: i64,
+    pub(super) now: i64,
     /// Position of the marker that stands for everything this import changes, once there is one.
     marker: Option<i64>,
     trail: Trail<'a>,
@@ -96,6 +96,8 @@ impl<'a> Executor<'a> {
             Command::CreateAccount { id, name, plan, state } => {
                 self.create_account(*id, name, *plan, *state)
             }
+            Command::AddAccount { name, plan } => self.add_account(name, *plan),
+            Command::AddProject { account_id, name } => self.add_project(*account_id, name),
             Command::SetPlan { id, plan } => self.set_plan(*id, *plan),
             Command::SetAccountState { id, state } => self.set_account_state(*id, *state),
             Command::CreateProject { account_id, id, name } => {
@@ -110,6 +112,17 @@ impl<'a> Executor<'a> {
                 self.add_ip_rule(*account_id, *action, *cidr, name)
             }
             Command::RemoveIpRule { account_id, cidr } => self.remove_ip_rule(*account_id, *cidr),
+            Command::PutIpRule { account_id, id, rule, enabled } => {
+                self.put_ip_rule(*account_id, *id, rule, *enabled)
+            }
+            Command::RemoveIpRuleById { account_id, id } => {
+                self.remove_ip_rule_by_id(*account_id, *id)
+            }
+            Command::IfAdmitted { account_id, address, change } => {
+                let outcome = self.execute(change)?;
+                self.require_admitted(*account_id, *address)?;
+                Ok(outcome)
+            }
             Command::EnableIpRules { account_id, enabled } => {
                 self.enable_ip_rules(*account_id, *enabled)
             }
@@ -119,10 +132,14 @@ impl<'a> Executor<'a> {
             }
             Command::RemoveId { account_id, index, id } => self.remove_id(*account_id, index, *id),
             Command::CreateToken(token) => self.create_token(token),
+            Command::CreateFirstToken(token) => self.create_first_token(token),
             Command::ImportToken(token) => self.import_token(token),
+            Command::RenameToken { id, name } => self.rename_token(*id, name),
+            Command::SetGrants { id, grants } => self.set_grants(*id, grants),
             Command::RevokeToken { id } => self.revoke_token(*id),
-            Command::RotateToken { id, verifier, created_at, old_expires_at } => {
-                self.rotate_token(*id, verifier, *created_at, *old_expires_at)
+            Command::RotateToken { id, verifier, created_at, old_expires_at, grants } => {
+                let (created_at, until) = (*created_at, *old_expires_at);
+                self.rotate_token(*id, verifier, created_at, until, grants.as_deref())
             }
             Command::Note(note) => self.note(note),
         }
@@ -181,7 +198,10 @@ impl<'a> Executor<'a> {
     pub(super) fn touch_token(&mut self, account: i64, token: TokenId) -> Result<(), StoreError> {
         let token = token as i64;
         let version = self.log(&Subject::Token { account, token })?;
-        self.run("UPDATE tokens SET version = ?2 WHERE id = ?1", [token, version])?;
+        self.run(
+            "UPDATE tokens SET version = ?2, updated_at = ?3 WHERE id = ?1",
+            [token, version, self.now],
+        )?;
         Ok(())
     }
 

@@ -231,7 +231,8 @@ fn account_records(
     let mut projects =
         connection.prepare_cached("SELECT account_id, id FROM projects ORDER BY account_id, id")?;
     let mut accounts = connection.prepare_cached(
-        "SELECT id, name, plan, state, ip_rules_enabled FROM accounts ORDER BY id",
+        "SELECT id, name, plan, state, ip_rules_enabled, created_at, ip_rules_changed_at
+         FROM accounts ORDER BY id",
     )?;
     let mut rules = Children::new(rules.query([])?, read_ip_rule);
     let mut projects = Children::new(projects.query([])?, read_project);
@@ -249,7 +250,7 @@ fn record_of(
     ip_rules: Vec<IpRule>,
     projects: Vec<ProjectId>,
 ) -> AccountRecord {
-    let AccountView { id, name: _, plan, state, ip_rules_enabled } = *account;
+    let AccountView { id, plan, state, ip_rules_enabled, .. } = *account;
     AccountRecord { id, plan, state, ip_rules_enabled, ip_rules, projects }
 }
 

@@ -33,10 +33,10 @@ use self::readers::Readers;
 use self::writer::{Work, Writer};
 use super::{
     AccountView, Actor, Anchor, AuditEntry, AuditFilter, AuditReport, Changes, Command, Cursor,
-    IdView, IpRuleView, Outcome, ProjectView, Rules, Store, StoreError, TokenFilter, TokenView,
-    UserView,
+    IdView, IpRuleView, Outcome, Owner, Page, ProjectView, Rules, Store, StoreError, TokenFilter,
+    TokenPage, TokenView, UserView,
 };
-use crate::core::record::{AccountId, Record, TokenId, Verifier};
+use crate::core::record::{AccountId, Record, TokenId, UserId, Verifier};
 
 /// The store in a SQLite database: one file, one writer, readers beside it.
 pub struct SqliteStore {
@@ -143,6 +143,10 @@ impl Store for SqliteStore {
         self.readers.read(|connection| views::users(connection, account))
     }
 
+    fn user(&self, account: AccountId, id: UserId) -> Result<UserView, StoreError> {
+        self.readers.read(|connection| views::user(connection, account, id))
+    }
+
     fn ip_rules(&self, account: AccountId) -> Result<Vec<IpRuleView>, StoreError> {
         self.readers.read(|connection| views::ip_rules(connection, account))
     }
@@ -157,6 +161,15 @@ impl Store for SqliteStore {
         sink: &mut dyn FnMut(TokenView) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         self.readers.read(|connection| views::tokens(connection, filter, sink))
+    }
+
+    fn token_page(
+        &self,
+        account: AccountId,
+        owner: Owner,
+        page: Page,
+    ) -> Result<TokenPage, StoreError> {
+        self.readers.read(|connection| views::token_page(connection, account, owner, page))
     }
 
     fn token(&self, id: TokenId) -> Result<TokenView, StoreError> {

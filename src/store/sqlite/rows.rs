@@ -17,7 +17,7 @@ use crate::store::{StoreError, TokenView};
 pub(super) const TOKEN_COLUMNS: &str = "
     t.id, t.account_id, t.name, t.user_id, t.state, t.created_at, t.not_before, t.expires_at,
     t.allow_ips, t.key_id, t.digest, t.sha256, t.hash, t.selector, t.rotated_to, t.version,
-    u.licence
+    u.licence, coalesce(t.updated_at, t.created_at)
     FROM tokens t LEFT JOIN users u ON u.account_id = t.account_id AND u.id = t.user_id";
 
 /// A token as the database has it, its grants aside.
@@ -41,6 +41,7 @@ impl TokenRow {
             user_id: optional_number(row, 3)?,
             state: parse_token_state(text(row, 4)?)?,
             created_at: Timestamp(row.get(5)?),
+            updated_at: Timestamp(row.get(17)?),
             not_before: row.get::<_, Option<i64>>(6)?.map(Timestamp),
             expires_at: row.get::<_, Option<i64>>(7)?.map(Timestamp),
             allow_ips: parse_prefixes(text(row, 8)?)?,

@@ -7,13 +7,97 @@ use serde_json::{Value, json};
 use super::execute::{Event, Executor, Subject};
 use super::rows::{VerifierColumns, categories_text, parse_name, prefixes_text, token_state_name};
 use super::views;
-use crate::core::record::{Plan, Timestamp, TokenId, TokenState, UserId, Verifier};
+use crate::core::record::{
+    AccountId, Grant, Plan, Timestamp, TokenId, TokenState, UserId, Verifier,
+};
 use crate::store::{ImportedToken, NewToken, Outcome, StoreError, TokenView, check};
 
 impl Executor<'_> {
     /// Adds a token under all rules.
     pub(super) fn create_token(&mut self, token: &NewToken) -> Result<Outcome, StoreError> {
         self.add_token(token, true, &[])
+    }
+
+    /// Adds a token to an account in which nobody could make one.
+    pub(super) fn create_first_token(&mut self, token: &NewToken) -> Result<Outcome, StoreError> {
+        let plan = self.plan_of(token)?;
+        let sets = &self.rules.permission_sets;
+        let known = views::collect(
+            self.connection,
+            "SELECT DISTINCT g.permission_set FROM tokens t JOIN grants g ON g.token_id = t.id
+             WHERE t.account_id = ?1 AND t.state = 'active' AND g.project_id IS NULL
+                 AND (t.expires_at IS NULL OR t.expires_at > ?2)",
+            [token.account_id as i64, self.now],
+            |row| {
+                let permission_set = row.get(0)?;
+                let writable_environment_categories = Vec::new();
+                Ok(Grant { permission_set, project_id: None, writable_environment_categories })
+            },
+        )?;
+        if check::manages_tokens(&known, plan, sets) {
+            return Err(StoreError::Conflict(format!(
+                "account {} has a token that manages its service tokens: make others with that one",
+                token.account_id
+            )));
+        }
+        self.create_token(token)
+    }
+
+    pub(super) fn rename_token(&mut self, id: TokenId, name: &str) -> Result<Outcome, StoreError> {
+        let token = self.changeable(id)?;
+        if token.name == name {
+            return Ok(Outcome::Unchanged { id });
+        }
+        check::name("a token", name)?;
+        self.run("UPDATE tokens SET name = ?2 WHERE id = ?1", params![id as i64, name])?;
+        self.touch_token(token.account_id as i64, id)?;
+        let event = event(token.user_id, "service_token.renamed", "account_scoped_pat.renamed");
+        self.audit(&Event { name: event, account: token.account_id }, || {
+            (subject(id), json!({ "name": token.name }), json!({ "name": name }))
+        })?;
+        Ok(Outcome::Changed { id })
+    }
+
+    /// Puts other grants in place of a token's.
+    pub(super) fn set_grants(
+        &mut self,
+        id: TokenId,
+        grants: &[Grant],
+    ) -> Result<Outcome, StoreError> {
+        let token = self.changeable(id)?;
+        if token.grants == grants {
+            return Ok(Outcome::Unchanged { id });
+        }
+        check::grants(grants, self.rules)?;
+        let plan = views::account(self.connection, token.account_id)?.plan;
+        self.check_coverage(token.account_id, token.user_id, grants, plan)?;
+        self.run("DELETE FROM grants WHERE token_id = ?1", [id as i64])?;
+        self.insert_grants(id as i64, grants)?;
+        self.touch_token(token.account_id as i64, id)?;
+        let (added, removed) = (missing(grants, &token.grants), missing(&token.grants, grants));
+        let account = token.account_id;
+        if !removed.is_empty() {
+            self.audit(&Event { name: "permission.removed", account }, || {
+                (subject(id), json!({ "grants": removed }), Value::Null)
+            })?;
+        }
+        if !added.is_empty() {
+            self.audit(&Event { name: "permission.added", account }, || {
+                (subject(id), Value::Null, json!({ "grants": added }))
+            })?;
+        }
+        Ok(Outcome::Changed { id })
+    }
+
+    /// A token that is not revoked.
+    fn changeable(&self, id: TokenId) -> Result<TokenView, StoreError> {
+        let token = views::token(self.connection, id)?;
+        match token.state {
+            TokenState::Active => Ok(token),
+            TokenState::Revoked => Err(StoreError::Conflict(format!(
+                "token {id} is revoked, for good: make a new one with `portcullis token create`"
+            ))),
+        }
     }
 
     /// Adds a token that was made elsewhere, unless its secret is known by any verifier. Its
@@ -49,9 +133,15 @@ impl Executor<'_> {
         verifier: &Verifier,
         created_at: Timestamp,
         old_expires_at: Timestamp,
+        grants: Option<&[Grant]>,
     ) -> Result<Outcome, StoreError> {
         let old = views::token(self.connection, id)?;
         can_rotate(&old, created_at)?;
+        if grants.is_some_and(|known| known != old.grants) {
+            return Err(StoreError::Conflict(format!(
+                "the grants of token {id} have just been changed: look at them and try again"
+            )));
+        }
         let successor = successor(&old, verifier, created_at);
         if let Some(known) = self.find_secret(&successor, &[])? {
             return Err(taken(known));
@@ -94,7 +184,7 @@ impl Executor<'_> {
         if token.state == TokenState::Active {
             token.user_id.map_or(Ok(()), |user| self.require_user(token.account_id, user))?;
             if whole {
-                self.check_coverage(token, plan)?;
+                self.check_coverage(token.account_id, token.user_id, &token.grants, plan)?;
             }
         }
         self.check_candidates(token)?;
@@ -112,15 +202,20 @@ impl Executor<'_> {
 
     /// Checks that no grant would be suspended. Personal tokens are bounded by their user, not by
     /// the plan.
-    fn check_coverage(&self, token: &NewToken, plan: Plan) -> Result<(), StoreError> {
-        if token.user_id.is_none() {
-            check::plan(&token.grants, token.account_id, plan, &self.rules.permission_sets)?;
+    fn check_coverage(
+        &self,
+        account: AccountId,
+        user: Option<UserId>,
+        grants: &[Grant],
+        plan: Plan,
+    ) -> Result<(), StoreError> {
+        if user.is_none() {
+            check::plan(grants, account, plan, &self.rules.permission_sets)?;
         }
-        token
-            .grants
+        grants
             .iter()
             .filter_map(|grant| grant.project_id)
-            .try_for_each(|project| self.require_project(token.account_id, project))
+            .try_for_each(|project| self.require_project(account, project))
     }
 
     /// Refuses a slow token where too many others would be tried for the same guess.
@@ -231,13 +326,13 @@ impl Executor<'_> {
                 version
             ],
         )?;
-        self.insert_grants(id, token)?;
+        self.insert_grants(id, &token.grants)?;
         self.audit_created(id as TokenId, token)?;
         Ok(id as TokenId)
     }
 
-    fn insert_grants(&self, id: i64, token: &NewToken) -> Result<(), StoreError> {
-        for (position, grant) in token.grants.iter().enumerate() {
+    fn insert_grants(&self, id: i64, grants: &[Grant]) -> Result<(), StoreError> {
+        for (position, grant) in grants.iter().enumerate() {
             let project = grant.project_id.map(|id| check::number("project", id)).transpose()?;
             self.run(
                 "INSERT INTO grants (token_id, position, permission_set, project_id, categories)
@@ -273,6 +368,11 @@ impl Executor<'_> {
             (subject(id), Value::Null, after)
         })
     }
+}
+
+/// Those of `grants` that are not among `others`.
+fn missing<'g>(grants: &'g [Grant], others: &[Grant]) -> Vec<&'g Grant> {
+    grants.iter().filter(|grant| !others.contains(grant)).collect()
 }
 
 fn subject(id: TokenId) -> String {

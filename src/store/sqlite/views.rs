@@ -7,12 +7,14 @@ use super::rows::{
     TOKEN_COLUMNS, TokenRow, number, parse_action, parse_cidr, parse_name, parse_state, read_grant,
     text,
 };
-use crate::core::record::{AccountId, Grant, TokenId, Verifier};
+use crate::core::record::{AccountId, Grant, Timestamp, TokenId, UserId, Verifier};
 use crate::store::{
-    AccountView, IdView, IpRuleView, ProjectView, StoreError, TokenFilter, TokenView, UserView,
+    AccountView, IdView, IpRuleView, Owner, Page, ProjectView, StoreError, TokenFilter, TokenPage,
+    TokenView, UserView,
 };
 
-const ACCOUNT_COLUMNS: &str = "id, name, plan, state, ip_rules_enabled FROM accounts";
+const ACCOUNT_COLUMNS: &str =
+    "id, name, plan, state, ip_rules_enabled, created_at, ip_rules_changed_at FROM accounts";
 const USER_COLUMNS: &str = "account_id, id, name, licence, admin FROM users";
 const ID_COLUMNS: &str =
     "account_id, index_name, id, project_id, environment_category FROM id_index";
@@ -67,6 +69,18 @@ pub(super) fn users(connection: &Connection, id: AccountId) -> Result<Vec<UserVi
     collect(connection, &sql, [id as i64], read_user)
 }
 
+pub(super) fn user(
+    connection: &Connection,
+    account: AccountId,
+    id: UserId,
+) -> Result<UserView, StoreError> {
+    let unknown = || super::accounts::unknown_user(account, id);
+    let (Ok(account), Ok(id)) = (i64::try_from(account), i64::try_from(id)) else {
+        return Err(unknown());
+    };
+    find_user(connection, account, id)?.ok_or_else(unknown)
+}
+
 pub(super) fn find_user(
     connection: &Connection,
     account: i64,
@@ -81,7 +95,9 @@ pub(super) fn ip_rules(
     id: AccountId,
 ) -> Result<Vec<IpRuleView>, StoreError> {
     account(connection, id)?;
-    let sql = "SELECT id, action, cidr, name FROM ip_rules WHERE account_id = ?1 ORDER BY id";
+    let sql = "SELECT id, action, cidr, name, coalesce(rule_id, id), description, created_at,
+                      updated_at
+               FROM ip_rules WHERE account_id = ?1 ORDER BY id";
     collect(connection, sql, [id as i64], |row| {
         Ok(IpRuleView {
             account_id: id,
@@ -89,6 +105,10 @@ pub(super) fn ip_rules(
             action: parse_action(text(row, 1)?)?,
             cidr: parse_cidr(text(row, 2)?)?,
             name: row.get(3)?,
+            rule_id: number(row, 4)?,
+            description: row.get(5)?,
+            created_at: Timestamp(row.get(6)?),
+            updated_at: Timestamp(row.get(7)?),
         })
     })
 }
@@ -200,6 +220,36 @@ pub(super) fn token_by_verifier(
     Ok(found.map(|(row, grants)| row.into_view(grants)))
 }
 
+pub(super) fn token_page(
+    connection: &Connection,
+    id: AccountId,
+    owner: Owner,
+    page: Page,
+) -> Result<TokenPage, StoreError> {
+    let account = account(connection, id)?.id as i64;
+    let (of_owner, user) = match owner {
+        Owner::Account => ("t.user_id IS ?2", None),
+        Owner::User(user) => ("t.user_id = ?2", Some(user as i64)),
+    };
+    let from = "FROM tokens t WHERE t.account_id = ?1 AND";
+    let total: i64 = connection
+        .prepare_cached(&format!("SELECT count(*) {from} {of_owner}"))?
+        .query_row((account, user), |row| row.get(0))?;
+    let sql = format!(
+        "SELECT {TOKEN_COLUMNS} WHERE t.account_id = ?1 AND {of_owner}
+         ORDER BY t.id LIMIT ?3 OFFSET ?4"
+    );
+    let bounded = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let parameters = (account, user, bounded(page.limit), bounded(page.offset));
+    let rows = collect(connection, &sql, parameters, TokenRow::read)?;
+    let whole = |row: TokenRow| {
+        let grants = grants_of(connection, row.id())?;
+        Ok(row.into_view(grants))
+    };
+    let tokens = rows.into_iter().map(whole).collect::<Result<_, StoreError>>()?;
+    Ok(TokenPage { tokens, total: total as u64 })
+}
+
 fn one_token(
     connection: &Connection,
     condition: &str,
@@ -209,14 +259,18 @@ fn one_token(
     let Some(row) = collect(connection, &sql, parameters, TokenRow::read)?.pop() else {
         return Ok(None);
     };
-    let grants = collect(
+    let grants = grants_of(connection, row.id())?;
+    Ok(Some((row, grants)))
+}
+
+fn grants_of(connection: &Connection, token: TokenId) -> Result<Vec<Grant>, StoreError> {
+    collect(
         connection,
         "SELECT token_id, permission_set, project_id, categories FROM grants
          WHERE token_id = ?1 ORDER BY position",
-        [row.id() as i64],
+        [token as i64],
         |row| Ok(read_grant(row)?.1),
-    )?;
-    Ok(Some((row, grants)))
+    )
 }
 
 pub(super) fn unknown_account(id: AccountId) -> StoreError {
@@ -233,6 +287,8 @@ pub(super) fn read_account(row: &Row<'_>) -> Result<AccountView, StoreError> {
         plan: parse_name(text(row, 2)?)?,
         state: parse_state(text(row, 3)?)?,
         ip_rules_enabled: row.get(4)?,
+        created_at: Timestamp(row.get(5)?),
+        ip_rules_changed_at: Timestamp(row.get(6)?),
     })
 }
 

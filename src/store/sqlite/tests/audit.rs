@@ -226,8 +226,13 @@ fn a_token_is_found_by_number_by_fingerprint_in_imports_and_as_the_actor() {
         .apply_all(&Actor::operator().in_bulk(), vec![create(token(1, 1)), create(token(1, 2))]);
     let id = fixture.create(token(1, 3));
     fixture.create(token(1, 4));
-    let rotate =
-        Command::RotateToken { id, verifier: digest(5), created_at: NOW, old_expires_at: NOW };
+    let rotate = Command::RotateToken {
+        id,
+        verifier: digest(5),
+        created_at: NOW,
+        old_expires_at: NOW,
+        grants: None,
+    };
     let Ok(Outcome::Changed { id: next }) = fixture.apply(rotate) else { panic!("rotated") };
     let caller = Actor::token(id, "t".to_owned(), None);
     fixture.store.apply(&caller, project(1, 12)).unwrap();

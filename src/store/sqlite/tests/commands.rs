@@ -7,7 +7,13 @@ use super::*;
 const GRACE_END: Timestamp = Timestamp(NOW.0 + 1000);
 
 fn rotate(id: u64, seed: u64) -> Command {
-    Command::RotateToken { id, verifier: digest(seed), created_at: NOW, old_expires_at: GRACE_END }
+    Command::RotateToken {
+        id,
+        verifier: digest(seed),
+        created_at: NOW,
+        old_expires_at: GRACE_END,
+        grants: None,
+    }
 }
 
 #[test]
@@ -42,6 +48,7 @@ fn a_token_is_read_back_as_it_was_made() {
         user_id,
         state,
         created_at,
+        updated_at: created_at,
         not_before,
         expires_at,
         allow_ips,
@@ -166,6 +173,7 @@ fn a_rotation_hands_over_everything_and_lets_the_old_token_run_out() {
     assert_eq!(old.rotated_to, Some(new.id));
     let expected = TokenView {
         id: new.id,
+        updated_at: NOW,
         expires_at: Some(Timestamp(NOW.0 + 5000)),
         not_before: None,
         verifier: digest(2),

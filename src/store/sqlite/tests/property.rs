@@ -65,6 +65,7 @@ fn tokens() -> impl Strategy<Value = Command> {
                     verifier: digest(seed + 20),
                     created_at: NOW,
                     old_expires_at: NOW,
+                    grants: None,
                 },
                 2 => create(slow_token(account, hash(&seed.to_string(), None))),
                 _ => create(NewToken { user_id, state, grants, ..token(account, seed) }),

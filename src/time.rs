@@ -11,7 +11,7 @@ const SECONDS_LEN: usize = "2024-05-01T00:00:00".len();
 
 /// Why a text is not a time. Does not repeat the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TimeError {
+pub(crate) enum TimeError {
     /// Not RFC 3339.
     #[error("not an RFC 3339 time, like 2024-05-01T00:00:00Z")]
     NotRfc3339,
@@ -26,7 +26,7 @@ pub(super) enum TimeError {
 }
 
 /// Reads an RFC 3339 time; a fraction of a second is cut off.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
     if !has_rfc3339_shape(text.as_bytes()) {
         return Err(TimeError::NotRfc3339);
     }
@@ -41,7 +41,7 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, TimeError> {
 }
 
 /// Reads an RFC 3339 time, or a date as its first second, UTC.
-pub(super) fn parse_time_or_date(text: &str) -> Result<Timestamp, TimeError> {
+pub(crate) fn parse_time_or_date(text: &str) -> Result<Timestamp, TimeError> {
     let time = if text.len() == "2024-05-01".len() {
         parse_time(&format!("{text}T00:00:00Z"))
     } else {
@@ -51,7 +51,7 @@ pub(super) fn parse_time_or_date(text: &str) -> Result<Timestamp, TimeError> {
 }
 
 /// The time in RFC 3339, UTC.
-pub(super) fn format_time(time: Timestamp) -> String {
+pub(crate) fn format_time(time: Timestamp) -> String {
     civil(time).map_or_else(|| format!("{} s after 1970", time.0), |utc| format!("{utc}Z"))
 }
 

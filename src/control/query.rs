@@ -1,0 +1,113 @@
+//! What follows the `?`: few parameters, each known to the operation.
+
+use super::error::ApiError;
+use crate::store::Page;
+
+/// Most things of a list in one answer.
+pub(super) const PAGE_LIMIT: u64 = 100;
+
+/// A parameter that an operation takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parameter {
+    /// `limit`: how many things at most.
+    Limit,
+    /// `offset`: how many to leave out.
+    Offset,
+    /// `force`: do it although it keeps the caller out.
+    Force,
+    /// `include_related`: what is related is always there.
+    IncludeRelated,
+}
+
+impl Parameter {
+    /// As it is written.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Offset => "offset",
+            Self::Force => "force",
+            Self::IncludeRelated => "include_related",
+        }
+    }
+}
+
+/// The parameters of a request.
+#[derive(Debug)]
+pub(super) struct Query {
+    /// Which part of a list.
+    pub(super) page: Page,
+    /// Although it keeps the caller out.
+    pub(super) force: bool,
+}
+
+impl Query {
+    /// Reads a query in which only these parameters may be, each once.
+    pub(super) fn parse(query: Option<&str>, known: &[Parameter]) -> Result<Self, ApiError> {
+        let mut read = Self { page: Page { offset: 0, limit: PAGE_LIMIT }, force: false };
+        let mut seen = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let parameter = known.iter().find(|parameter| parameter.name() == name);
+            let Some(parameter) = parameter.copied() else { return Err(unknown(known)) };
+            if seen.contains(&parameter) {
+                return Err(ApiError::field(name, "given twice"));
+            }
+            seen.push(parameter);
+            match parameter {
+                Parameter::Limit => read.page.limit = number(name, value, 1..=PAGE_LIMIT)?,
+                Parameter::Offset => read.page.offset = number(name, value, 0..=i64::MAX as u64)?,
+                Parameter::Force => read.force = flag(name, value)?,
+                Parameter::IncludeRelated => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Does not repeat what was given: it could be a secret in the wrong place.
+fn unknown(known: &[Parameter]) -> ApiError {
+    let names: Vec<&str> = known.iter().map(|parameter| parameter.name()).collect();
+    ApiError::field(
+        "query",
+        match names.is_empty() {
+            true => "no parameters are known here".to_owned(),
+            false => format!("only these parameters are known here: {}", names.join(", ")),
+        },
+    )
+}
+
+fn number(name: &str, value: &str, bounds: std::ops::RangeInclusive<u64>) -> Result<u64, ApiError> {
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| value.parse().ok()).flatten();
+    number.filter(|number| bounds.contains(number)).ok_or_else(|| {
+        ApiError::field(name, format!("expected {} to {}", bounds.start(), bounds.end()))
+    })
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(ApiError::field(name, "expected true or false")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_known_once_and_within_bounds() {
+        let known = [Parameter::Limit, Parameter::Offset];
+        let read = Query::parse(Some("limit=7&offset=3"), &known).unwrap();
+        assert_eq!(read.page, Page { offset: 3, limit: 7 });
+        assert_eq!(Query::parse(None, &known).unwrap().page, Page { offset: 0, limit: 100 });
+        for wrong in
+            ["limit=0", "limit=101", "limit=", "limit=+1", "limit=1&limit=1", "force=true", "x"]
+        {
+            assert!(Query::parse(Some(wrong), &known).is_err(), "{wrong}");
+        }
+        assert!(Query::parse(Some("force=true"), &[Parameter::Force]).unwrap().force);
+        assert!(Query::parse(Some("force=yes"), &[Parameter::Force]).is_err());
+    }
+}

@@ -1,0 +1,295 @@
+//! One request: decided, read, decided again by the newest index, carried out, noted.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Request, Response, request};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use super::access::{Access, AccessIndex, CurrentAccess};
+use super::answer::Answer;
+use super::body;
+use super::call::Call;
+use super::error::ApiError;
+use super::query::Query;
+use crate::config::Config;
+use crate::core::facts::{Credential, Facts};
+use crate::core::path::{self, Allowed};
+use crate::core::record::{Timestamp, TokenId};
+use crate::core::token::Secret;
+use crate::core::verdict::{Caller, Denial, Lane, Reason, SlowRequest, Verdict};
+use crate::edge::body::GateBody;
+use crate::edge::client_ip::TrustedProxies;
+use crate::edge::facts::facts;
+use crate::feed::Shared;
+use crate::legacy::{self, LaneVerdict, VerifyRequest};
+use crate::store::{Actor, Command, Note, Store};
+
+/// Requests that are carried out at a time: each waits on a thread of its own for the store, which
+/// writes what waits together.
+const CALLS_LIMIT: usize = 128;
+/// How long a request waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The management API.
+pub(crate) struct Api {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    lane: Arc<ArcSwapOption<legacy::Lane>>,
+    access: CurrentAccess,
+    turns: Semaphore,
+}
+
+/// What a request is, besides its body.
+struct Head {
+    parts: request::Parts,
+    peer: Option<IpAddr>,
+}
+
+impl Head {
+    /// The facts by which it is decided. The configuration says whose word is taken about where
+    /// it comes from; the credential is in `Authorization`.
+    fn facts(&self, config: &Config) -> Facts<'_> {
+        let facts = facts(&self.parts, self.peer, &[], &TrustedProxies::new(&config.client_ip));
+        Facts { host: None, ..facts }
+    }
+}
+
+impl Api {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn Store>,
+        lane: Arc<ArcSwapOption<legacy::Lane>>,
+    ) -> Self {
+        let turns = Semaphore::new(CALLS_LIMIT);
+        Self { shared, store, lane, access: CurrentAccess::default(), turns }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        peer: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> Response<GateBody> {
+        let (parts, body) = request.into_parts();
+        let answered = self.serve(Head { parts, peer }, body).await;
+        answered.map_or_else(ApiError::response, Answer::response)
+    }
+
+    async fn serve(self: Arc<Self>, head: Head, body: Incoming) -> Result<Answer, ApiError> {
+        let (takes_body, recognised) = match self.recognise(&head).await {
+            Ok(recognised) => recognised,
+            Err(error) => {
+                let noted =
+                    matches!(&error, ApiError::Denied { denial, .. } if denial.caller.is_some());
+                return if noted { self.note_on_thread(head, error).await } else { Err(error) };
+            }
+        };
+        if takes_body != TakesBody::Never {
+            let is_empty = hyper::body::Body::is_end_stream(&body);
+            if !(is_empty && takes_body == TakesBody::Perhaps) {
+                body::check_type(&head.parts.headers)?;
+            }
+        }
+        let body = body::collect(body).await?;
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(ApiError::Busy) };
+        let api = self.clone();
+        let called = tokio::task::spawn_blocking(move || {
+            let outcome = api.carry_out(&head, recognised, &body);
+            if let Err(error) = &outcome {
+                api.note(&head, error);
+            }
+            outcome
+        });
+        called.await.unwrap_or_else(|_| {
+            Err(ApiError::Broken("a request was not carried out to its end".to_owned()))
+        })
+    }
+
+    /// Decides a first time, before the body is read, and asks the slow lane where it takes that.
+    async fn recognise(&self, head: &Head) -> Result<(TakesBody, Option<TokenId>), ApiError> {
+        let (takes_body, slow) = match self.first(head)? {
+            (takes_body, None) => return Ok((takes_body, None)),
+            (takes_body, Some(slow)) => (takes_body, slow),
+        };
+        let lane = self.lane.load_full();
+        let deny =
+            |reason| Denial { reason, caller: None, accepted_scheme: true, lane: Lane::Slow };
+        let Some(lane) = lane else { return Err(deny(Reason::UnknownToken).into()) };
+        match lane.verify(slow).await {
+            LaneVerdict::Matched { token_id, .. } => Ok((takes_body, Some(token_id))),
+            LaneVerdict::Mismatch => Err(deny(Reason::LegacyMismatch).into()),
+            LaneVerdict::Full { retry_after } => Err(ApiError::Denied {
+                denial: deny(Reason::LaneFull),
+                retry_after: retry_after.as_secs().max(1),
+            }),
+            LaneVerdict::Timeout => Err(deny(Reason::LaneTimeout).into()),
+        }
+    }
+
+    fn first(&self, head: &Head) -> Result<(TakesBody, Option<VerifyRequest>), ApiError> {
+        let live = self.shared.live();
+        let facts = head.facts(&live.config);
+        let access = self.access.under(&live.config);
+        refuse_ambiguity(&facts)?;
+        let operation = access.operation(&facts)?;
+        let takes_body = match (operation.body, operation.is_body_optional) {
+            (None, _) => TakesBody::Never,
+            (Some(_), true) => TakesBody::Perhaps,
+            (Some(_), false) => TakesBody::Always,
+        };
+        let index = live.index.as_ref().map(|index| access.index(index));
+        let Some(index) = index else { return Err(no_index(&facts).into()) };
+        match index.decide(&facts, None, now()).0 {
+            Verdict::Allow(_) => Ok((takes_body, None)),
+            Verdict::Deny(denial) => Err(denial.into()),
+            Verdict::Slow(SlowRequest { digest, candidates, .. }) => {
+                let secret = secret(&facts)
+                    .ok_or_else(|| ApiError::Broken("a token that is no text".to_owned()))?;
+                Ok((takes_body, Some(VerifyRequest { digest, secret, candidates })))
+            }
+        }
+    }
+
+    /// Decides again, by what is in force now, and calls the handler with the permit.
+    fn carry_out(
+        &self,
+        head: &Head,
+        recognised: Option<TokenId>,
+        body: &Bytes,
+    ) -> Result<Answer, ApiError> {
+        let live = self.shared.live().clone();
+        let facts = head.facts(&live.config);
+        let access: Arc<Access> = self.access.under(&live.config);
+        let Some(index) = &live.index else { return Err(no_index(&facts).into()) };
+        let judged: AccessIndex = access.index(index);
+        let now = now();
+        let (permit, own) = match judged.decide(&facts, recognised, now) {
+            (Verdict::Allow(permit), own) => (permit, own),
+            (Verdict::Deny(denial), _) => return Err(denial.into()),
+            // Recognised before, and changed since.
+            (Verdict::Slow(_), _) => return Err(changed(&facts).into()),
+        };
+        let none = || ApiError::Broken("a permit without an operation".to_owned());
+        let operation = access.permitted(&permit, own).ok_or_else(none)?;
+        let call = Call {
+            operation,
+            permit,
+            config: &live.config,
+            index,
+            store: &*self.store,
+            path: facts.path,
+            query: Query::parse(facts.query, &operation.query)?,
+            body,
+            client: facts.client,
+            now,
+        };
+        let administers = match operation.manages_tokens {
+            true => call.require_administrator(),
+            false => Ok(()),
+        };
+        let answer =
+            administers.and_then(|()| (operation.handler)(&call)).inspect_err(|error| {
+                if let (ApiError::Forbidden(why), Ok(token)) = (error, call.token()) {
+                    let caller = Caller {
+                        token_id: token.id(),
+                        account_id: token.account().id(),
+                        user_id: token.user().map(|user| user.id),
+                    };
+                    self.note_refusal(head, &caller, 403, why);
+                }
+            })?;
+        tracing::debug!(
+            method = operation.method,
+            path = operation.path,
+            status = answer.status().as_u16(),
+            "managed"
+        );
+        Ok(answer)
+    }
+
+    async fn note_on_thread(
+        self: Arc<Self>,
+        head: Head,
+        error: ApiError,
+    ) -> Result<Answer, ApiError> {
+        let noted = tokio::task::spawn_blocking(move || {
+            self.note(&head, &error);
+            error
+        });
+        Err(noted.await.unwrap_or_else(|_| ApiError::Broken("a note was not written".to_owned())))
+    }
+
+    /// Logs what failed here, and notes in the audit log what was refused to a caller who is known.
+    fn note(&self, head: &Head, error: &ApiError) {
+        let method = head.parts.method.as_str();
+        match error {
+            ApiError::Broken(why) => tracing::error!(method, why, "a management request failed"),
+            ApiError::Denied { denial: Denial { caller: Some(caller), reason, .. }, .. } => {
+                let status = reason.status(false);
+                self.note_refusal(head, caller, status, reason.name());
+            }
+            _ => {}
+        }
+    }
+
+    fn note_refusal(&self, head: &Head, caller: &Caller, status: u16, reason: &str) {
+        let (method, path) = (head.parts.method.as_str(), head.parts.uri.path());
+        tracing::info!(method, reason, token = caller.token_id, "a management request was refused");
+        let live = self.shared.live().clone();
+        let client = head.facts(&live.config).client;
+        let name = self.store.token(caller.token_id).map(|token| token.name).unwrap_or_default();
+        let actor = Actor::token(caller.token_id, name, client);
+        let call = format!("{method} {path}");
+        let note = Note::denied(Some(caller.account_id), &call, status, reason);
+        if let Err(error) = self.store.apply(&actor, Command::Note(Box::new(note))) {
+            tracing::error!(%error, "a refusal was not noted in the audit log");
+        }
+    }
+}
+
+/// Whether an operation takes a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TakesBody {
+    Never,
+    Perhaps,
+    Always,
+}
+
+fn refuse_ambiguity(facts: &Facts<'_>) -> Result<(), Denial> {
+    match facts.ambiguity.is_some() || path::check(facts.path, Allowed::default()).is_err() {
+        true => Err(denial(facts, Reason::BadRequest)),
+        false => Ok(()),
+    }
+}
+
+fn no_index(facts: &Facts<'_>) -> Denial {
+    denial(facts, Reason::NoIndex)
+}
+
+fn changed(facts: &Facts<'_>) -> Denial {
+    denial(facts, Reason::UnknownToken)
+}
+
+fn denial(facts: &Facts<'_>, reason: Reason) -> Denial {
+    let accepted_scheme = facts.credential.has_accepted_scheme();
+    Denial { reason, caller: None, accepted_scheme, lane: Lane::None }
+}
+
+fn secret(facts: &Facts<'_>) -> Option<Secret> {
+    if matches!(facts.credential, Credential::Missing) {
+        return None;
+    }
+    let secret = std::str::from_utf8(facts.credential.token().ok()?).ok()?;
+    Secret::parse(secret.to_owned()).ok()
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(since.as_secs() as i64)
+}
