@@ -9,6 +9,8 @@ mod bodies;
 mod cli;
 mod clients;
 mod control;
+mod control_ip_rules;
+mod control_rotation;
 mod crash;
 mod decisions;
 mod edge;

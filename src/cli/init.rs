@@ -12,12 +12,11 @@ use super::exit::{Exit, Failure};
 use super::session::{Session, store_path};
 use super::token::{make_secret, print_issued};
 use crate::config::{self, Config, samples};
-use crate::core::record::{AccountId, AccountState, Grant, Plan, TokenState};
+use crate::control::OPERATOR_ACCOUNT;
+use crate::core::record::{AccountState, Grant, Plan, TokenState};
 use crate::core::token::{Secret, TokenKind};
 use crate::store::{Command, NewToken, Outcome, SqliteStore, Store, TokenView};
 
-/// The account that the bootstrap token belongs to: the operator's own.
-const OPERATOR_ACCOUNT: AccountId = 0;
 /// What the bootstrap token may do: create accounts and their first admin token.
 const BOOTSTRAP_SET: &str = "account_admin";
 

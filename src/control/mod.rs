@@ -10,6 +10,7 @@
 mod access;
 mod accounts;
 mod answer;
+mod audit;
 mod body;
 mod call;
 mod error;

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::error::ApiError;
 use super::query::Parameter;
 use super::{
-    accounts, explain, grants, ids, ip_rules, openapi, personal_tokens, projects, rotation,
+    accounts, audit, explain, grants, ids, ip_rules, openapi, personal_tokens, projects, rotation,
     service_tokens, users,
 };
 use crate::core::permissions::Level;
@@ -56,6 +56,7 @@ pub(super) static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         users::operations(),
         ids::operations(),
         explain::operations(),
+        audit::operations(),
     ]
     .concat()
 });

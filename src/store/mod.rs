@@ -203,6 +203,12 @@ pub trait Store: Send + Sync {
     /// The database's.
     fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
 
+    /// How many entries of the audit log concern the account.
+    ///
+    /// # Errors
+    /// The database's.
+    fn audit_count(&self, account: AccountId) -> Result<u64, StoreError>;
+
     /// Goes along the audit log, or what follows `start`, and says where it does not hold.
     /// Whatever is `expected` must be on the way.
     ///

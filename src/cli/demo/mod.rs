@@ -22,6 +22,7 @@ use crate::store::SqliteStore;
 /// Where the demo listens if it can.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+const CONTROL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9091);
 
 /// Where to listen.
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub(super) struct Demo {
     /// Where clients connect; else 127.0.0.1:8080, or any free port
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where metrics and health are; else 127.0.0.1:9090, or any free port
+    /// Where the management API is; else 127.0.0.1:9091, or any free port
     #[arg(long, value_name = "ADDRESS")]
     control: Option<SocketAddr>,
 }
@@ -41,8 +42,9 @@ pub(super) fn run(demo: &Demo, session: &mut Session<'_>) -> Result<(), Failure>
     let folder = tempfile::Builder::new().prefix("portcullis-demo-").tempdir().map_err(failed)?;
     let upstream = sample_api::start().map_err(failed)?;
     let listen = demo.listen.unwrap_or_else(|| free(LISTEN));
-    let admin = demo.control.unwrap_or_else(|| free(ADMIN));
-    init::write_configuration(folder.path(), &configuration(listen, admin, upstream))?;
+    let (admin, control) = (free(ADMIN), demo.control.unwrap_or_else(|| free(CONTROL)));
+    let text = configuration(listen, admin, control, upstream);
+    init::write_configuration(folder.path(), &text)?;
     let file = folder.path().join("portcullis.toml");
     let config = config::load(&file, std::iter::empty())
         .map_err(|errors| Failure::failed(config::render(&errors)))?;
@@ -51,8 +53,12 @@ pub(super) fn run(demo: &Demo, session: &mut Session<'_>) -> Result<(), Failure>
     let sample = sample_data::fill(&store, &config, session.around.now)?;
     drop(store);
     let gate = Gate::start(config, Vec::new())?;
-    let (address, admin) = (gate.addresses().concat(), gate.admin_address().unwrap_or_default());
-    session.print(&introduction(&sample, &address, &admin, folder.path()))?;
+    let at = Addresses {
+        gate: gate.addresses().concat(),
+        admin: gate.admin_address().unwrap_or_default(),
+        control: gate.control_address().unwrap_or_default(),
+    };
+    session.print(&introduction(&sample, &at, folder.path()))?;
     gate.run(Box::pin(std::future::pending())).map_err(failed)?;
     // A pipe that is gone need not hear of the end.
     let _ = writeln!(session.around.stderr, "\nstopped; {} is removed", folder.path().display());
@@ -67,16 +73,30 @@ fn free(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn configuration(listen: SocketAddr, admin: SocketAddr, upstream: SocketAddr) -> String {
+/// Where everything is, with the ports that the system chose.
+struct Addresses {
+    gate: String,
+    admin: String,
+    control: String,
+}
+
+fn configuration(
+    listen: SocketAddr,
+    admin: SocketAddr,
+    control: SocketAddr,
+    upstream: SocketAddr,
+) -> String {
     format!(
         "[gate]\nlisten = [\"{listen}\"]\ndrain_timeout = \"2s\"\n\n\
          [upstreams.api]\nendpoints = [\"http://{upstream}\"]\nenforces_projects = true\n\n\
-         [store]\nurl = \"sqlite:portcullis.db\"\n\n[admin]\nlisten = \"{admin}\"\n"
+         [store]\nurl = \"sqlite:portcullis.db\"\n\n[admin]\nlisten = \"{admin}\"\n\n\
+         [control]\nlisten = \"{control}\"\n"
     )
 }
 
 /// What to try, as lines for a shell.
-fn introduction(sample: &Sample, address: &str, admin: &str, folder: &Path) -> String {
+fn introduction(sample: &Sample, at: &Addresses, folder: &Path) -> String {
+    let Addresses { gate: address, admin, control } = at;
     let curl = |method: &str, path: &str, token: &str| {
         let method = if method == "GET" { String::new() } else { format!(" -X {method}") };
         format!("curl -i{method} -H 'Authorization: Bearer {token}' 'http://{address}{path}'")
@@ -111,7 +131,10 @@ fn introduction(sample: &Sample, address: &str, admin: &str, folder: &Path) -> S
         "# Why was it denied?\n{program} explain --token-id 2 --method GET --path /api/v2/accounts/2/projects/ --ip 127.0.0.1\n\n\
          # What was decided:\ncurl -s http://{admin}/metrics | grep portcullis_decisions_total\n\n\
          # Revoke the first token and try it again; the gate follows within 250 ms:\n{program} token revoke 1\n\n\
-         Ctrl-C stops, and leaves nothing behind.\n"
+         # Manage the account over HTTP; http://{control}/openapi.json describes the API:\n\
+         curl -s -H 'Authorization: Bearer {}' http://{control}/api/v3/accounts/1/service-tokens/\n\n\
+         Ctrl-C stops, and leaves nothing behind.\n",
+        sample.admin
     ));
     text
 }

@@ -25,9 +25,10 @@ pub(super) struct Sample {
     pub(super) fenced: String,
     pub(super) expired: String,
     pub(super) legacy: String,
+    pub(super) admin: String,
 }
 
-/// Makes the sample accounts and tokens: tokens 1 to 4 in the order of [`Sample`]'s fields.
+/// Makes the sample accounts and tokens: tokens 1 to 5 in the order of [`Sample`]'s fields.
 pub(super) fn fill(
     store: &SqliteStore,
     config: &Config,
@@ -35,6 +36,7 @@ pub(super) fn fill(
 ) -> Result<Sample, Failure> {
     let make = || make_secret(TokenKind::Service, &config.keys);
     let (allowed, fenced, expired, legacy) = (make()?, make()?, make()?, legacy_secret()?);
+    let admin = make()?;
     let past = Timestamp(now.0 - EXPIRED_SECONDS_AGO);
     let runner = || vec![grant("job_admin", Some(42))];
     let mut commands = accounts()?;
@@ -43,6 +45,7 @@ pub(super) fn fill(
         token(2, "office", now, None, vec![grant("account_viewer", None)], fenced.1),
         token(1, "last year's", Timestamp(past.0 - 1), Some(past), runner(), expired.1),
         token(1, "from 2022", LEGACY_CREATED, None, runner(), legacy_verifier(&legacy)),
+        token(1, "admin", now, None, vec![grant("account_admin", None)], admin.1),
     ]);
     for outcome in store.apply_all(&Actor::system("demo"), commands) {
         outcome?;
@@ -53,6 +56,7 @@ pub(super) fn fill(
         fenced: text(&fenced.0),
         expired: text(&expired.0),
         legacy,
+        admin: text(&admin.0),
     })
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::rows::{number, optional_number};
 use super::trail::{read_head, store_id};
-use crate::core::record::Timestamp;
+use crate::core::record::{AccountId, Timestamp};
 use crate::store::audit::{Columns, Field, Link, Walk};
 use crate::store::{Anchor, AuditEntry, AuditFilter, AuditKeys, AuditReport, StoreError};
 
@@ -48,6 +48,15 @@ pub(super) fn entries(
     }
     found.reverse();
     Ok(found)
+}
+
+/// How many entries concern the account.
+pub(super) fn count(connection: &Connection, account: AccountId) -> Result<u64, StoreError> {
+    let Ok(account) = i64::try_from(account) else { return Ok(0) };
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM audit_log WHERE account_id = ?1")?
+        .query_row([account], |row| row.get(0))?;
+    Ok(count as u64)
 }
 
 /// About the token of number `?5`, or one with a fingerprint among the lines of `?6`, or done with

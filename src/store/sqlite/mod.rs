@@ -180,6 +180,10 @@ impl Store for SqliteStore {
         self.readers.read(|connection| views::token_by_verifier(connection, verifier))
     }
 
+    fn audit_count(&self, account: AccountId) -> Result<u64, StoreError> {
+        self.readers.read(|connection| audit::count(connection, account))
+    }
+
     fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
         self.readers.read(|connection| audit::entries(connection, filter))
     }
