@@ -11,6 +11,8 @@ mod clients;
 mod control;
 mod control_ip_rules;
 mod control_rotation;
+mod control_schemathesis;
+mod control_who;
 mod crash;
 mod decisions;
 mod edge;

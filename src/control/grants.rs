@@ -75,7 +75,6 @@ pub(super) struct GrantRequest {
     /// Environment categories in which it shall be able to write.
     writable_environment_categories: Option<Vec<Category>>,
     /// Of the published record; the grants are numbered anew.
-    #[schemars(range(max = ID_LIMIT))]
     #[serde(rename = "id")]
     _id: Option<u64>,
     /// Of the published record: empty, or the account of the path.

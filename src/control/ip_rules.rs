@@ -143,7 +143,6 @@ struct CidrRequest {
     /// An address or CIDR; host bits are masked.
     cidr: CidrText,
     /// Of the published record; prefixes are numbered here.
-    #[schemars(range(max = ID_LIMIT))]
     #[serde(rename = "id")]
     _id: Option<u64>,
     /// Of the published record: empty, or 1.
