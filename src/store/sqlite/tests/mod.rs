@@ -4,6 +4,7 @@ mod audit;
 mod commands;
 mod durability;
 mod follow;
+mod management;
 mod property;
 mod rules;
 
