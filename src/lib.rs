@@ -8,6 +8,7 @@
 //! - [`legacy`] verifies what only a password hash recognises, on threads of its own;
 //! - [`edge`] turns requests into facts and verdicts into answers, and forwards what is permitted;
 //! - [`control`] is the management API, guarded by the same decisions;
+//! - [`scan`] finds tokens where they should not be;
 //! - [`config`], [`app`], [`observe`], [`explain`] and [`cli`] are what operators meet.
 //!
 //! ARCHITECTURE.md has the picture and says where everything is.
@@ -24,6 +25,7 @@ pub mod feed;
 pub mod legacy;
 pub mod observe;
 mod proxy;
+pub mod scan;
 mod secret;
 pub mod store;
 mod stream;

@@ -23,4 +23,5 @@ mod legacy;
 mod metrics;
 mod proxying;
 mod reload;
+mod scan;
 mod secrets;

@@ -19,6 +19,7 @@ mod ip_rule;
 mod man;
 mod operator;
 mod project;
+mod scan;
 mod serve;
 mod session;
 mod shape;
@@ -108,6 +109,8 @@ enum Command {
     Import(import::Import),
     /// Write accounts, tokens and the rest as lines that import reads; never a secret
     Export(export::Export),
+    /// Find tokens in files that should hold none
+    Scan(scan::Scan),
     /// Who changed what: list, find, verify
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -174,6 +177,7 @@ fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> 
         Command::Token(command) => token::run(command, session),
         Command::Import(command) => import::run(&command, session),
         Command::Export(command) => export::run(&command, session),
+        Command::Scan(scan) => scan::run(&scan, session),
         Command::Audit(command) => audit::run(command, session),
         Command::Completions(completions) => completions::run(&completions, session),
         Command::Man(man) => man::run(&man, session),

@@ -27,6 +27,19 @@ pub(super) fn joined(items: impl IntoIterator<Item = String>) -> String {
     if text.is_empty() { "-".to_owned() } else { text }
 }
 
+/// A text that somebody else may have chosen, without what would move the cursor.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 fn push_row<'c>(text: &mut String, widths: &[usize], cells: impl Iterator<Item = &'c str>) {
     let mut line = String::new();
     for (width, cell) in widths.iter().zip(cells) {
@@ -39,6 +52,11 @@ fn push_row<'c>(text: &mut String, widths: &[usize], cells: impl Iterator<Item =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_is_printable_moves_the_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc ü"), "a\\u{1b}[2Jb\\nc ü");
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_end_without_spaces() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::List;
 use crate::cli::exit::Failure;
 use crate::cli::session::{Opened, Session};
-use crate::cli::table;
+use crate::cli::table::{self, printable};
 use crate::cli::values::Moment;
 use crate::core::record::Timestamp;
 use crate::store::{AuditEntry, AuditFilter, Store};
@@ -146,24 +146,9 @@ fn change(entry: &AuditEntry) -> String {
     format!("{shown}…")
 }
 
-/// Whoever can write the store could have put anything here: nothing may move the cursor.
-fn printable(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_in_a_table_moves_the_cursor() {
-        assert_eq!(printable("a\u{1b}[2Jb\nc ü"), "a\\u{1b}[2Jb\\nc ü");
-    }
 
     #[test]
     fn a_duration_is_counted_back_and_a_time_is_itself() {

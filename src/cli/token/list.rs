@@ -98,7 +98,7 @@ fn row(view: &TokenView, suspended: &[bool], now: Timestamp) -> Vec<String> {
 }
 
 /// The state with what time has made of it.
-fn standing(view: &TokenView, now: Timestamp) -> String {
+pub(in crate::cli) fn standing(view: &TokenView, now: Timestamp) -> String {
     let state = word(view.state);
     match view.state {
         TokenState::Revoked => state,

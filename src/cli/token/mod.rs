@@ -24,7 +24,8 @@ use crate::time::format_time;
 
 pub(super) use crate::secret::digest_of;
 pub(super) use create::Create;
-pub(super) use verify::{fast_verifiers, find, read_secret};
+pub(super) use list::standing;
+pub(super) use verify::{fast_verifiers, find, find_fast, read_secret};
 
 /// Tokens: create, list, show, revoke, rotate and verify.
 #[derive(Debug, Subcommand)]

@@ -76,7 +76,7 @@ pub(in crate::cli) fn find(
 }
 
 /// By digest under any key, then by SHA-256, as the gate does.
-fn find_fast(
+pub(in crate::cli) fn find_fast(
     store: &dyn Store,
     keys: &DigestKeys,
     secret: &Secret,
