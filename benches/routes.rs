@@ -67,6 +67,7 @@ fn synthetic(number: usize) -> RouteSpec {
         upstream: 0,
         enforces_projects: false,
         body_bytes: None,
+        limit: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Explaining a decision from outside: for `portcullis explain` and the admin listener.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use crate::config::Config;
 use crate::core::explain::{Explained, Explanation, explain, explain_token};
@@ -9,6 +10,7 @@ use crate::core::index::Index;
 use crate::core::record::{Timestamp, TokenId};
 use crate::core::token::Secret;
 use crate::legacy::{Bounds, PasswordHash};
+use crate::limits::{Limits, explain_without_counts};
 use crate::store::{Store, StoreError};
 
 /// What would come of this request?
@@ -70,11 +72,27 @@ pub enum QuestionError {
 }
 
 impl Question {
-    /// Walks through the decision. A legacy token is hashed here, on the caller's thread.
+    /// Walks through the decision, rate limits included where they are counted; uses up no quota.
+    /// A legacy token is hashed here, on the caller's thread.
     ///
     /// # Errors
     /// [`QuestionError`].
     pub fn answer(
+        &self,
+        index: &Index,
+        config: &Config,
+        store: &dyn Store,
+        limits: Option<&Limits>,
+    ) -> Result<Explanation, QuestionError> {
+        let mut explanation = self.decision(index, config, store)?;
+        match limits {
+            Some(limits) => limits.explain(&mut explanation, self.client, Instant::now()),
+            None => explain_without_counts(&mut explanation, &config.limits),
+        }
+        Ok(explanation)
+    }
+
+    fn decision(
         &self,
         index: &Index,
         config: &Config,

@@ -5,6 +5,7 @@
 //!
 //! - [`core`] decides: data in, verdict out;
 //! - [`store`] is the truth, [`feed`] brings its changes to the index that decisions read;
+//! - [`limits`] counts what accounts, tokens and failing addresses may use;
 //! - [`legacy`] verifies what only a password hash recognises, on threads of its own;
 //! - [`edge`] turns requests into facts and verdicts into answers, and forwards what is permitted;
 //! - [`control`] is the management API, guarded by the same decisions;
@@ -23,6 +24,7 @@ pub mod edge;
 pub mod explain;
 pub mod feed;
 pub mod legacy;
+pub mod limits;
 pub mod observe;
 mod proxy;
 pub mod scan;

@@ -426,7 +426,7 @@ fn a_decision_is_explained_as_the_gate_takes_it() {
     assert_eq!((&allowed["verdict"], &allowed["status"]), (&json!("allow"), &json!(200)));
     let denied = ask(JOBS);
     assert_eq!(denied["reason"], "no_permission");
-    assert_eq!(denied["steps"].as_array().unwrap().len(), 9);
+    assert_eq!(denied["steps"].as_array().unwrap().len(), 10);
 }
 
 #[test]

@@ -89,7 +89,8 @@ fn plan_set_scope_and_caller_decide_together_over_the_api_and_at_the_command_lin
         for (who, _, token) in &callers {
             // In force once it is more than unknown.
             crate::support::eventually(who, || {
-                (control.call("GET", &path, token, None).status != 401).then_some(())
+                let status = control.call("GET", &path, token, None).status;
+                (!matches!(status, 401 | 429)).then_some(())
             });
         }
         for set in SETS {

@@ -20,6 +20,7 @@ mod feed;
 mod headers;
 mod importers;
 mod legacy;
+mod limits;
 mod metrics;
 mod proxying;
 mod reload;

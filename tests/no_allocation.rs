@@ -374,5 +374,6 @@ fn route(method: &str, path: &str, requires: RequiresSpec, project: ProjectSpec)
         upstream: 0,
         enforces_projects: false,
         body_bytes: None,
+        limit: None,
     }
 }

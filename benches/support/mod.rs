@@ -37,6 +37,11 @@ pub fn criterion() -> Criterion {
 
 /// The configuration that `init` writes.
 pub fn sample_config() -> Config {
+    sample_config_with(&[])
+}
+
+/// Likewise, with these variables in its environment.
+pub fn sample_config_with(variables: &[(&str, &str)]) -> Config {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     for name in ["portcullis.toml", "routes.toml", "permission_sets.toml"] {
@@ -47,19 +52,13 @@ pub fn sample_config() -> Config {
         ("PORTCULLIS_KEYS__DIGEST_ENV".to_owned(), "BENCH_DIGEST_KEY".to_owned()),
         ("BENCH_DIGEST_KEY".to_owned(), format!("bench:{}", "5a".repeat(32))),
     ];
-    portcullis::config::load(&file, environment)
+    let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    portcullis::config::load(&file, environment.into_iter().chain(variables))
         .unwrap_or_else(|errors| panic!("{}", portcullis::config::render(&errors)))
 }
 
 pub fn policy() -> Arc<Policy> {
-    let config = sample_config();
-    Arc::new(Policy {
-        routes: config.routes,
-        permission_sets: config.permission_sets,
-        keys: config.keys,
-        allow_in_path: config.gate.allow_in_path,
-        candidates_limit: config.legacy.candidates_limit,
-    })
+    Arc::new(sample_config().policy())
 }
 
 /// So many tokens of so many accounts.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +18,7 @@ use crate::core::explain::Explanation;
 use crate::edge::{BindError, Listener, Pool, WorkerSettings, accept};
 use crate::explain::{Question, QuestionError};
 use crate::feed::{Follower, Publisher};
+use crate::limits::SharedLimits;
 use crate::observe::admin;
 use crate::observe::metrics::Metrics;
 use crate::store::{SqliteStore, StoreError};
@@ -56,6 +57,7 @@ pub struct Gate {
 /// What the admin listener can ask of the gate.
 pub(crate) struct Control {
     reloader: Reloader,
+    limits: Arc<SharedLimits>,
     ready: AtomicBool,
 }
 
@@ -81,20 +83,22 @@ impl Gate {
         let publisher = Box::new(Publisher::new(store.clone()));
         let (shared, follower) = Follower::start(publisher, Arc::new(config), metrics.clone())?;
         let (drain, draining) = watch::channel(false);
+        let limits = Arc::new(SharedLimits::new(Instant::now()));
         let settings = WorkerSettings {
             shared: shared.clone(),
             metrics: metrics.clone(),
             lane: slow.clone(),
+            limits: limits.clone(),
             drain: draining,
         };
         let (pool, threads) = Pool::start(workers, &settings)?;
         let control = control.map(|listener| {
-            let api = Api::new(shared.clone(), store.clone(), slow.clone());
+            let api = Api::new(shared.clone(), store.clone(), slow.clone(), limits.clone());
             (listener, Arc::new(api))
         });
         let reloader =
             Reloader { shared, follower, store, metrics, lane: slow, connections, environment };
-        let shared = Arc::new(Control { reloader, ready: AtomicBool::new(true) });
+        let shared = Arc::new(Control { reloader, limits, ready: AtomicBool::new(true) });
         Ok(Self { listeners, admin, control, pool, threads, drain, shared })
     }
 
@@ -220,7 +224,8 @@ impl Control {
     pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, QuestionError> {
         let live = self.reloader.shared.live().clone();
         let index = live.index.as_ref().ok_or(QuestionError::NoIndex)?;
-        question.answer(index, &live.config, &*self.reloader.store)
+        let limits = self.limits.under(&live.config.limits);
+        question.answer(index, &live.config, &*self.reloader.store, Some(&limits))
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn run(explain: Explain, session: &mut Session<'_>) -> Result<(), Fai
     };
     let index = index(config.policy(), &store)?;
     let explanation = question
-        .answer(&index, &config, &store)
+        .answer(&index, &config, &store, None)
         .map_err(|error| Failure::failed(error.to_string()))?;
     match session.json {
         true => session.print_json(&explanation)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{Mistake, Report};
-use super::schema::{self, Key, Kind, UPSTREAM, UPSTREAMS};
+use super::schema::{self, Key, Kind, LIMIT_GROUP, UPSTREAM, UPSTREAMS};
 use super::source::{At, Source, shown};
 use super::suggest;
 use super::tree::{Entries, Entry, Node, Value, parse_value};
@@ -22,9 +22,15 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(move |(name, value)| (lossy(name), lossy(value)))
 }
 
+/// Sections that hold a section for each name, by their part of a variable's name.
+const NAMED: [(&str, &[&str], &[Key]); 2] = [
+    ("UPSTREAMS__", &[UPSTREAMS], UPSTREAM),
+    ("LIMITS__GROUPS__", &["limits", "groups"], LIMIT_GROUP),
+];
+
 /// A setting that a variable names.
 struct Setting {
-    /// The section, or for an upstream `upstreams` and its name.
+    /// The section, or for one with a name what it is in and its name.
     path: Vec<String>,
     key: &'static str,
     kind: Kind,
@@ -56,27 +62,31 @@ fn setting(rest: &str, entries: &Entries) -> Option<Setting> {
         let (key, kind) = keys.iter().find(|(known, _)| known.to_ascii_uppercase() == key)?;
         Some(Setting { path, key, kind: *kind })
     };
-    if let Some(upstream) = section.strip_prefix("UPSTREAMS__") {
-        return find(UPSTREAM, vec![UPSTREAMS.to_owned(), upstream_name(upstream, entries)]);
+    for (prefix, within, keys) in NAMED {
+        if let Some(variable) = section.strip_prefix(prefix) {
+            let path = within.iter().map(|section| (*section).to_owned());
+            return find(keys, path.chain([known_name(variable, within, entries)]).collect());
+        }
     }
     let known = schema::SECTIONS.iter().find(|(name, _)| name.to_ascii_uppercase() == section);
     let (name, keys) = known?;
     find(keys, vec![(*name).to_owned()])
 }
 
-/// The upstream of the file that the variable means; one that the file lacks is made, in lower
-/// case.
-fn upstream_name(variable: &str, entries: &Entries) -> String {
-    let known = upstreams(entries).find(|name| variable_part(name) == variable);
+/// The name in the file that the variable means; one that the file lacks is made, in lower case.
+fn known_name(variable: &str, within: &[&str], entries: &Entries) -> String {
+    let known = names(within, entries).find(|name| variable_part(name) == variable);
     known.map_or_else(|| variable.to_ascii_lowercase(), str::to_owned)
 }
 
-fn upstreams(entries: &Entries) -> impl Iterator<Item = &str> {
-    let table = match entries.get(UPSTREAMS).map(|entry| &entry.node.value) {
-        Some(Value::Table(upstreams)) => Some(upstreams),
-        _ => None,
-    };
-    table.into_iter().flat_map(|upstreams| upstreams.keys().map(String::as_str))
+fn names<'e>(within: &[&str], entries: &'e Entries) -> impl Iterator<Item = &'e str> {
+    let table = within.iter().try_fold(entries, |table, section| {
+        match table.get(*section).map(|entry| &entry.node.value) {
+            Some(Value::Table(inner)) => Some(inner),
+            _ => None,
+        }
+    });
+    table.into_iter().flat_map(|named| named.keys().map(String::as_str))
 }
 
 fn variable_part(name: &str) -> String {
@@ -146,7 +156,11 @@ fn variables(entries: &Entries) -> Vec<String> {
         keys.iter().map(name).collect()
     };
     let sections = schema::SECTIONS.iter().flat_map(|(section, keys)| of(section, keys));
-    let of_upstream =
-        |name: &str| of(&format!("{UPSTREAMS}{SEPARATOR}{}", variable_part(name)), UPSTREAM);
-    sections.chain(upstreams(entries).flat_map(of_upstream)).collect()
+    let named = NAMED.iter().flat_map(|(prefix, within, keys)| {
+        names(within, entries).flat_map(move |name| {
+            let section = format!("{prefix}{}", variable_part(name));
+            of(&section, keys)
+        })
+    });
+    sections.chain(named).collect()
 }

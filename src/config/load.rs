@@ -70,7 +70,7 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     store::check_feed(root);
     let keys = keys::read(root, &files, environment);
     let permission_sets = permission_sets::read(root, &files);
-    let routes = routes::read(root, &files, &upstreams, permission_sets.as_ref());
+    let routes = routes::read(root, &files, &upstreams, &limits.groups, permission_sets.as_ref());
     Some(Config {
         file: file.to_path_buf(),
         files: files.into_read(),

@@ -16,6 +16,7 @@ mod limits;
 mod listen;
 mod load;
 mod permission_sets;
+mod rate;
 mod read;
 mod report;
 mod requires;
@@ -31,6 +32,7 @@ mod upstreams;
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use env::process_environment;
 pub use load::load;
+pub use rate::Rate;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -222,6 +224,23 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Open connections from clients.
     pub connections: usize,
+    /// Failed credentials from one address; `None`: unlimited.
+    pub failed_credentials: Option<Rate>,
+    /// `[limits.groups.*]`, by name, ascending; routes refer to them by position.
+    pub groups: Vec<LimitGroup>,
+}
+
+/// `[limits.groups.NAME]`: how often the routes of a group may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitGroup {
+    /// Its name.
+    pub name: String,
+    /// By all tokens of one account together.
+    pub account: Option<Rate>,
+    /// By one token.
+    pub token: Option<Rate>,
+    /// For how long nothing more is let through once a limit was reached.
+    pub cooldown: Option<Duration>,
 }
 
 impl std::fmt::Display for Listen {

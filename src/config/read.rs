@@ -51,6 +51,11 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The table of that name in the section `within`; likewise an empty one if there is none.
+    pub fn subsection(&self, within: &str, name: &str) -> Self {
+        Self { label: format!("[{within}.{name}]"), ..self.section(name) }
+    }
+
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -1,7 +1,7 @@
 //! `routes.toml`: what each path needs and where it goes.
 
-use super::Upstream;
 use super::files::{self, Files};
+use super::limits::{self, DEFAULT_GROUP, NO_GROUP};
 use super::read::{Table, array, boolean, expected, integer, name, text};
 use super::report::{Mistake, Report};
 use super::requires::requires;
@@ -9,12 +9,13 @@ use super::schema;
 use super::source::{At, Source, shown};
 use super::suggest;
 use super::tree::{self, Node, Value};
+use super::{LimitGroup, Upstream};
 use crate::core::permissions::PermissionSets;
-use crate::core::routes::{ProjectSpec, RouteError, RouteSpec, Routes, Unmatched};
+use crate::core::routes::{ProjectSpec, RequiresSpec, RouteError, RouteSpec, Routes, Unmatched};
 
 const DEFAULT_FILE: &str = "routes.toml";
 const DEFAULT_UPSTREAM: &str = "default";
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "path",
     "methods",
     "host",
@@ -22,6 +23,7 @@ const KEYS: [&str; 9] = [
     "project",
     "upstream",
     "body_bytes",
+    "limit",
     "inferred",
     "note",
 ];
@@ -31,6 +33,9 @@ const PROJECT_EXAMPLE: &str =
 /// What routes are checked against.
 struct Context<'a> {
     upstreams: &'a [Upstream],
+    groups: &'a [LimitGroup],
+    /// Groups of limits that the routes may name besides, configured or not.
+    announced: Vec<&'a str>,
     sets: Option<&'a PermissionSets>,
 }
 
@@ -46,6 +51,7 @@ pub(super) fn read(
     root: &Table<'_>,
     files: &Files,
     upstreams: &[Upstream],
+    groups: &[LimitGroup],
     sets: Option<&PermissionSets>,
 ) -> Option<Routes> {
     let section = root.section("routes");
@@ -61,7 +67,26 @@ pub(super) fn read(
     })?;
     let entries = tree::parse(&text, source, section.report)?;
     let document = Table::root(&entries, source, section.report);
-    compile(&document, &Context { upstreams, sets }, unmatched)
+    let announced = document.each("limits", name).unwrap_or_default();
+    let context = Context { upstreams, groups, announced, sets };
+    let routes = compile(&document, &context, unmatched)?;
+    warn_of_unused_groups(root, &routes, groups);
+    Some(routes)
+}
+
+fn warn_of_unused_groups(root: &Table<'_>, routes: &Routes, groups: &[LimitGroup]) {
+    let section = limits::groups_section(root);
+    for (position, group) in groups.iter().enumerate() {
+        if group.name != DEFAULT_GROUP
+            && !routes.iter().any(|route| route.limit() == Some(position))
+        {
+            let message =
+                format!("no route has limit = \"{}\", so the group limits nothing", group.name);
+            section.warn(&group.name, Mistake::new(message).help(format!(
+                "say so in the routes that are meant, or call the group `{DEFAULT_GROUP}`: those that name none are in that"
+            )));
+        }
+    }
 }
 
 fn unmatched(section: &Table<'_>, upstreams: &[Upstream]) -> Unmatched {
@@ -79,7 +104,7 @@ fn unmatched(section: &Table<'_>, upstreams: &[Upstream]) -> Unmatched {
 }
 
 fn compile(document: &Table<'_>, context: &Context<'_>, unmatched: Unmatched) -> Option<Routes> {
-    document.allow(&["route"]);
+    document.allow(&["limits", "route"]);
     let tables = tables(document);
     if tables.is_empty() && unmatched == Unmatched::Deny {
         document.report.warn(
@@ -92,7 +117,8 @@ fn compile(document: &Table<'_>, context: &Context<'_>, unmatched: Unmatched) ->
         tables.into_iter().filter_map(|table| placed(table, context)).collect();
     let specs: Vec<RouteSpec> = placed.iter().map(|route| route.spec.clone()).collect();
     let compiled = Routes::compile(&specs, context.sets?, unmatched);
-    compiled.map_err(|errors| report_all(&errors, &placed, document.report)).ok()
+    let compiled = compiled.map_err(|errors| report_all(&errors, &placed, document.report)).ok()?;
+    Some(compiled.with_unmatched_limit(find_group(DEFAULT_GROUP, context)))
 }
 
 fn tables<'a>(document: &Table<'a>) -> Vec<Table<'a>> {
@@ -117,6 +143,7 @@ fn placed<'a>(table: Table<'a>, context: &Context<'_>) -> Option<Placed<'a>> {
     let host = table.take("host", name).map(str::to_owned);
     let project = project(&table);
     let body_bytes = table.take("body_bytes", integer).map(unlimited_if_zero);
+    let limit = limit(&table, context, requires.as_ref());
     table.take("inferred", boolean);
     table.take("note", text);
     if table.report.errors() > errors {
@@ -132,8 +159,39 @@ fn placed<'a>(table: Table<'a>, context: &Context<'_>) -> Option<Placed<'a>> {
         upstream,
         enforces_projects: context.upstreams[upstream].enforces_projects,
         body_bytes,
+        limit,
     };
     Some(Placed { table, spec })
+}
+
+/// The group of rate limits, if it is configured.
+fn limit(
+    route: &Table<'_>,
+    context: &Context<'_>,
+    requires: Option<&RequiresSpec>,
+) -> Option<usize> {
+    let given = route.take("limit", |node| named_group(node, context));
+    if given.is_some_and(|group| group != NO_GROUP) && requires == Some(&RequiresSpec::Public) {
+        let mistake = Mistake::new("a public route asks for no token, so nothing of it is limited");
+        route.warn("limit", mistake.help("leave `limit` out"));
+    }
+    find_group(given.unwrap_or(DEFAULT_GROUP), context)
+}
+
+fn named_group<'a>(node: &'a Node, context: &Context<'_>) -> Result<&'a str, Mistake> {
+    let given = name(node)?;
+    let configured = context.groups.iter().map(|group| group.name.as_str());
+    let known =
+        configured.chain(context.announced.iter().copied()).chain([DEFAULT_GROUP, NO_GROUP]);
+    if known.clone().any(|known| known == given) {
+        return Ok(given);
+    }
+    Err(Mistake::new(format!("there is no group of limits {}", shown(given)))
+        .help(suggest::help(given, known)))
+}
+
+fn find_group(name: &str, context: &Context<'_>) -> Option<usize> {
+    context.groups.iter().position(|group| group.name == name)
 }
 
 /// 0 means no limit here as in `[limits]`, and not a body of 0 bytes.
@@ -284,7 +342,8 @@ mod tests {
             idle_timeout: std::time::Duration::ZERO,
             enforces_projects: false,
         };
-        let context = Context { upstreams: &[upstream], sets: None };
+        let context =
+            Context { upstreams: &[upstream], groups: &[], announced: vec![], sets: None };
         let placed: Vec<_> =
             tables(&document).into_iter().filter_map(|table| placed(table, &context)).collect();
         report_all(errors, &placed, &report);

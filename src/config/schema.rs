@@ -27,6 +27,9 @@ pub(super) const UPSTREAM: &[Key] = &[
 /// Name of the section that holds sections.
 pub(super) const UPSTREAMS: &str = "upstreams";
 
+/// `[limits.groups]` holds one section for each group of routes, with these keys.
+pub(super) const LIMIT_GROUP: &[Key] = &[("account", Text), ("token", Text), ("cooldown", Text)];
+
 /// Every other section with its keys.
 pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     (
@@ -73,6 +76,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ("header_timeout", Text),
             ("connections", Toml),
             ("failed_credentials", Text),
+            ("groups", Toml),
         ],
     ),
     ("admin", &[("listen", Text)]),

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use support::Folder;
+use support::{Folder, ROUTES};
 
-use super::{ClientIpHeader, Endpoint, Listen, StoreUrl, Upgrade};
+use super::{ClientIpHeader, Endpoint, LimitGroup, Listen, Rate, StoreUrl, Upgrade};
 use crate::core::record::Timestamp;
 
 fn tcp(address: &str) -> Listen {
@@ -133,25 +133,50 @@ fn warnings_do_not_keep_a_configuration_from_being_used() {
     folder.write(
         "portcullis.toml",
         "[upstreams.api]\nendpoints = [\"http://10.0.0.7:9000\"]\n[store]\nurl = \"sqlite:a.db\"\n\
-         [limits]\nfailed_credentials = \"5/1m\"\n[control]\nlisten = \"0.0.0.0:9091\"\n\
+         [limits.groups.unused]\ntoken = \"5/1m\"\n[control]\nlisten = \"0.0.0.0:9091\"\n\
          [client_ip]\ntrusted_proxies = [\"0.0.0.0/0\"]\n[feed]\ncache = \"/var/cache\"\n",
     );
     folder.write_key(&format!("k1:{}\n", "aa".repeat(32)), 0o640);
     let warnings = folder.load(&[]).unwrap().warnings;
     let lines: Vec<usize> = warnings.iter().map(|warning| warning.line).collect();
-    assert_eq!(lines, [2, 6, 8, 10, 12, 0]);
+    assert_eq!(lines, [2, 5, 8, 10, 12, 0]);
     assert!(warnings[0].to_string().contains("portcullis.toml:2:14: warning: "), "{}", warnings[0]);
     assert!(warnings[5].message.contains("mode 0640"));
 }
 
 #[test]
-fn a_default_of_the_limit_on_failures_is_no_warning() {
+fn limits_are_by_group_and_the_default_one_has_what_names_none() {
     let folder = Folder::minimal();
-    folder
-        .append("portcullis.toml", "[limits]\nfailed_credentials = \"100/60s\"\nbody_bytes = 5\n");
-    let config = folder.load(&[]).unwrap();
+    folder.append(
+        "portcullis.toml",
+        "[limits]\nbody_bytes = 5\n[limits.groups.default]\naccount = \"5000/1m\"\ncooldown = \"5m\"\n\
+         [limits.groups.a]\ntoken = \"20/5s\"\naccount = \"off\"\n",
+    );
+    let routes = format!(
+        "limits = [\"b\"]\n{ROUTES}[[route]]\npath = \"/a\"\nrequires = \"authenticated\"\nlimit = \"a\"\n\
+         [[route]]\npath = \"/b\"\nrequires = \"authenticated\"\nlimit = \"b\"\n\
+         [[route]]\npath = \"/c\"\nrequires = \"authenticated\"\nlimit = \"off\"\n"
+    );
+    folder.write("routes.toml", &routes);
+    let environment = [("PORTCULLIS_LIMITS__GROUPS__A__TOKEN", "30/5s")];
+    let config = folder.load(&environment).unwrap();
     assert_eq!(config.warnings, []);
-    assert_eq!(config.limits.body_bytes, Some(5));
+    let limits = config.limits;
+    let rate = |count, seconds| Some(Rate { count, per: Duration::from_secs(seconds) });
+    assert_eq!((limits.body_bytes, limits.failed_credentials), (Some(5), rate(100, 60)));
+    let group = |name: &str, account, token, cooldown| LimitGroup {
+        name: name.to_owned(),
+        account,
+        token,
+        cooldown,
+    };
+    let minutes = Some(Duration::from_secs(300));
+    let expected =
+        [group("a", None, rate(30, 5), None), group("default", rate(5_000, 60), None, minutes)];
+    assert_eq!(limits.groups, expected);
+    let of_routes = config.routes.iter().map(|route| route.limit()).collect::<Vec<_>>();
+    assert_eq!(of_routes, [Some(1), Some(0), None, None]);
+    assert_eq!(config.routes.unmatched_limit(), Some(1));
 }
 
 #[test]

@@ -28,19 +28,21 @@ pub(super) fn read(root: &Table<'_>, base: &Path) -> Vec<Upstream> {
         );
     }
     let upstream = |(name, key, node)| {
-        check_name(name).unwrap_or_else(|mistake| section.report.error(key, mistake));
+        check_name("an upstream", name)
+            .unwrap_or_else(|mistake| section.report.error(key, mistake));
         let table = Table::of(format!("[{UPSTREAMS}.{name}]"), node, section.report)?;
         Some(upstream(name, &table, base))
     };
     section.iter().filter_map(upstream).collect()
 }
 
-fn check_name(name: &str) -> Result<(), Mistake> {
+/// Whether a name may be given to `what`.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), Mistake> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     if (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());
     }
-    Err(Mistake::new(format!("{} is not a name for an upstream", shown(name)))
+    Err(Mistake::new(format!("{} is not a name for {what}", shown(name)))
         .help(format!("use 1 to {NAME_LIMIT} letters, digits, _ and -")))
 }
 

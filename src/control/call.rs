@@ -13,6 +13,7 @@ use crate::core::authority::authority;
 use crate::core::index::{Index, Token};
 use crate::core::record::{AccountId, Grant, Licence, Timestamp};
 use crate::core::verdict::Permit;
+use crate::limits::Limits;
 use crate::store::{Actor, Command, Outcome, Store};
 
 /// A call whose caller has the permit for it.
@@ -23,6 +24,8 @@ pub(super) struct Call<'c> {
     /// The gate's own index.
     pub(super) index: &'c Index,
     pub(super) store: &'c dyn Store,
+    /// The gate's rate limits.
+    pub(super) limits: &'c Limits,
     pub(super) path: &'c str,
     pub(super) query: Query,
     pub(super) body: &'c [u8],

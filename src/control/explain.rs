@@ -82,7 +82,7 @@ enum StepVerdict {
 
 impl From<Explanation> for Explained {
     fn from(explanation: Explanation) -> Self {
-        let Explanation { verdict, reason, status, steps, fix } = explanation;
+        let Explanation { verdict, reason, status, steps, fix, limits: _ } = explanation;
         Self {
             verdict: match verdict {
                 Outcome::Allow => Verdict::Allow,
@@ -126,7 +126,7 @@ fn ask(call: &Call<'_>) -> Result<Answer, ApiError> {
         host,
         at: at.map_err(|why| ApiError::field("at", why.to_string()))?.unwrap_or(call.now),
     };
-    let explanation = question.answer(call.index, call.config, call.store);
+    let explanation = question.answer(call.index, call.config, call.store, Some(call.limits));
     Answer::one(Explained::from(explanation.map_err(|error| match error {
         QuestionError::Store(error) => error.into(),
         error @ (QuestionError::NoIndex | QuestionError::NotIndexed(_)) => {

@@ -172,6 +172,7 @@ fn failures(operation: &Operation) -> Vec<(&'static str, &'static str)> {
     if operation.requires != RequiresSpec::Public {
         failures.extend([
             ("401", "No valid token."),
+            ("429", "Too many credentials from this address have failed."),
             ("403", "The token may not do this, or not from this address."),
         ]);
     }

@@ -164,6 +164,7 @@ impl Operation {
             upstream: 0,
             enforces_projects: true,
             body_bytes: None,
+            limit: None,
         }
     }
 }

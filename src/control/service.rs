@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use crate::edge::client_ip::TrustedProxies;
 use crate::edge::facts::facts;
 use crate::feed::Shared;
 use crate::legacy::{self, LaneVerdict, VerifyRequest};
+use crate::limits::{Refused, SharedLimits};
 use crate::store::{Actor, Command, Note, Store};
 
 /// Requests that are carried out at a time: each waits on a thread of its own for the store, which
@@ -40,6 +41,7 @@ pub(crate) struct Api {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
     lane: Arc<ArcSwapOption<legacy::Lane>>,
+    limits: Arc<SharedLimits>,
     access: CurrentAccess,
     turns: Semaphore,
 }
@@ -64,9 +66,10 @@ impl Api {
         shared: Arc<Shared>,
         store: Arc<dyn Store>,
         lane: Arc<ArcSwapOption<legacy::Lane>>,
+        limits: Arc<SharedLimits>,
     ) -> Self {
         let turns = Semaphore::new(CALLS_LIMIT);
-        Self { shared, store, lane, access: CurrentAccess::default(), turns }
+        Self { shared, store, lane, limits, access: CurrentAccess::default(), turns }
     }
 
     /// Answers one request.
@@ -120,10 +123,10 @@ impl Api {
         let lane = self.lane.load_full();
         let deny =
             |reason| Denial { reason, caller: None, accepted_scheme: true, lane: Lane::Slow };
-        let Some(lane) = lane else { return Err(deny(Reason::UnknownToken).into()) };
+        let Some(lane) = lane else { return Err(self.refused(head, deny(Reason::UnknownToken))) };
         match lane.verify(slow).await {
             LaneVerdict::Matched { token_id, .. } => Ok((takes_body, Some(token_id))),
-            LaneVerdict::Mismatch => Err(deny(Reason::LegacyMismatch).into()),
+            LaneVerdict::Mismatch => Err(self.refused(head, deny(Reason::LegacyMismatch))),
             LaneVerdict::Full { retry_after } => Err(ApiError::Denied {
                 denial: deny(Reason::LaneFull),
                 retry_after: retry_after.as_secs().max(1),
@@ -147,12 +150,32 @@ impl Api {
         let Some(index) = index else { return Err(no_index(&facts).into()) };
         match index.decide(&facts, None, now()).0 {
             Verdict::Allow(_) => Ok((takes_body, None)),
-            Verdict::Deny(denial) => Err(denial.into()),
-            Verdict::Slow(SlowRequest { digest, candidates, .. }) => {
+            Verdict::Deny(denial) => Err(self.refused(head, denial)),
+            Verdict::Slow(SlowRequest { digest, candidates, accepted_scheme }) => {
+                let limits = self.limits.under(&live.config.limits);
+                if let Some(retry_after) = limits.lane_closed(facts.client, Instant::now) {
+                    let (reason, lane) = (Reason::FailureLimited, Lane::Slow);
+                    let denial = Denial { reason, caller: None, accepted_scheme, lane };
+                    return Err(ApiError::Denied { denial, retry_after });
+                }
                 let secret = secret(&facts)
                     .ok_or_else(|| ApiError::Broken("a token that is no text".to_owned()))?;
                 Ok((takes_body, Some(VerifyRequest { digest, secret, candidates })))
             }
+        }
+    }
+
+    /// A refusal by the first decision: counted, where it is a credential that failed, with those
+    /// that fail at the gate.
+    fn refused(&self, head: &Head, denial: Denial) -> ApiError {
+        let live = self.shared.live();
+        let client = head.facts(&live.config).client;
+        let limits = self.limits.under(&live.config.limits);
+        match limits.fail(denial, client, Instant::now) {
+            Some(Refused { denial, retry_after_seconds }) => {
+                ApiError::Denied { denial, retry_after: retry_after_seconds }
+            }
+            None => denial.into(),
         }
     }
 
@@ -183,6 +206,7 @@ impl Api {
             config: &live.config,
             index,
             store: &*self.store,
+            limits: &self.limits.under(&live.config.limits),
             path: facts.path,
             query: Query::parse(facts.query, &operation.query)?,
             body,

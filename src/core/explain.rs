@@ -6,7 +6,7 @@ use super::decide::{self, Step, Trace};
 use super::facts::Facts;
 use super::index::{Index, Token};
 use super::record::Timestamp;
-use super::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
+use super::verdict::{Denial, Lane, LimitKeys, Permit, Reason, SlowRequest, Verdict};
 
 /// A decision, explained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +22,27 @@ pub struct Explanation {
     /// What would let it through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What rate limits count by, where steps 0 to 8 permit.
+    #[serde(skip)]
+    pub limits: Option<LimitKeys>,
+}
+
+impl Explanation {
+    /// Puts in what step 9 finds, which no index knows.
+    pub fn limited(&mut self, outcome: StepOutcome, detail: String) {
+        let step = self.steps.iter_mut().find(|step| step.step == Step::RateLimits.name());
+        if let Some(step) = step {
+            (step.outcome, step.detail) = (outcome, detail);
+        }
+    }
+
+    /// Ends with a refusal by step 9 after all.
+    pub fn deny(&mut self, reason: Reason, fix: &str) {
+        self.verdict = Outcome::Deny;
+        self.reason = reason.name();
+        self.status = reason.status(false);
+        self.fix = Some(fix.to_owned());
+    }
 }
 
 /// What comes of a decision.
@@ -203,7 +224,8 @@ impl Trace for Notes {
 
 impl Notes {
     fn allow(self, permit: &Permit<'_>, outcome: Outcome) -> Explanation {
-        self.finish(outcome, permit.reason(), 200)
+        let explanation = self.finish(outcome, permit.reason(), 200);
+        Explanation { limits: permit.limit_keys(), ..explanation }
     }
 
     fn deny(self, denial: Denial, conceal: bool) -> Explanation {
@@ -220,6 +242,13 @@ impl Notes {
                 detail: String::new(),
             })
         });
-        Explanation { verdict, reason: reason.name(), status, steps: steps.into(), fix: self.fix }
+        Explanation {
+            verdict,
+            reason: reason.name(),
+            status,
+            steps: steps.into(),
+            fix: self.fix,
+            limits: None,
+        }
     }
 }

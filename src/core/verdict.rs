@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::decide::Granted;
 use super::digest::Digest;
+use super::facts::Facts;
 use super::index::{Candidate, Policy, Token};
 use super::record::{AccountId, TokenId, UserId};
 use super::routes::Route;
@@ -238,13 +239,24 @@ impl<'i> Permit<'i> {
     }
 
     /// What rate limits count by.
+    #[inline]
     pub fn limit_keys(&self) -> Option<LimitKeys> {
         let token = self.token()?;
-        Some(LimitKeys {
-            account: token.account.id(),
-            token: token.id,
-            route: self.route.map(Route::position),
-        })
+        let group = match self.route {
+            Some(route) => route.limit,
+            None => self.policy.routes.unmatched_limit(),
+        };
+        Some(LimitKeys { account: token.account.id(), token: token.id, group })
+    }
+
+    /// A refusal of what was permitted, by a step that comes after the index.
+    pub fn refuse(&self, reason: Reason, facts: &Facts<'_>) -> Denial {
+        Denial {
+            reason,
+            caller: self.token().map(Caller::of),
+            accepted_scheme: facts.credential.has_accepted_scheme(),
+            lane: self.lane,
+        }
     }
 
     /// Appends the names of the token's permission sets, suspended ones left out: ascending,
@@ -269,8 +281,8 @@ pub struct LimitKeys {
     pub account: AccountId,
     /// The token.
     pub token: TokenId,
-    /// Position of the route in the table.
-    pub route: Option<usize>,
+    /// Position of the group of routes among those that the configuration limits.
+    pub group: Option<usize>,
 }
 
 /// A refusal.
@@ -295,6 +307,16 @@ pub struct Caller {
     pub account_id: AccountId,
     /// Its user, for a personal token.
     pub user_id: Option<UserId>,
+}
+
+impl Caller {
+    pub(super) fn of(token: &Token<'_>) -> Self {
+        Self {
+            token_id: token.id,
+            account_id: token.account.id(),
+            user_id: token.user.map(|user| user.id),
+        }
+    }
 }
 
 /// What the slow lane shall find out.

@@ -114,7 +114,14 @@ fn first(
     let Some(index) = &live.index else {
         let reason = facts.ambiguity.map_or(Reason::NoIndex, |_| Reason::BadRequest);
         let denial = deny(&facts, reason, Lane::None);
-        return First::Decided(refuse(worker, &setup, denial, RETRY_AFTER_SECONDS, started));
+        return First::Decided(refuse(
+            worker,
+            &setup,
+            &facts,
+            denial,
+            RETRY_AFTER_SECONDS,
+            started,
+        ));
     };
     let verdict = match decide(index, &facts, now()) {
         Verdict::Slow(request) => match remembered(worker, index, &request) {
@@ -140,6 +147,10 @@ fn slow(
     request: SlowRequest,
     started: Instant,
 ) -> First {
+    if let Some(wait) = setup.limits.lane_closed(facts.client, Instant::now) {
+        let denial = deny(facts, Reason::FailureLimited, Lane::Slow);
+        return First::Decided(refuse(worker, setup, facts, denial, wait, started));
+    }
     let secret = facts.credential.token().ok().and_then(|secret| std::str::from_utf8(secret).ok());
     match secret.map(|secret| Secret::parse(secret.to_owned())) {
         Some(Ok(secret)) if worker.lane.load().is_some() => {
@@ -147,7 +158,7 @@ fn slow(
         }
         _ => {
             let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
-            First::Decided(refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started))
+            First::Decided(refuse(worker, setup, facts, denial, RETRY_AFTER_SECONDS, started))
         }
     }
 }
@@ -172,7 +183,7 @@ async fn ask_lane(
     let setup = worker.setup(&live.config);
     let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
     let refuse = |reason, retry_after| {
-        refuse(worker, &setup, deny(&facts, reason, Lane::Slow), retry_after, started)
+        refuse(worker, &setup, &facts, deny(&facts, reason, Lane::Slow), retry_after, started)
     };
     match (verdict, &live.index) {
         (LaneVerdict::Matched { token_id, .. }, Some(index)) => {
@@ -198,14 +209,18 @@ fn conclude(
 ) -> Decided {
     match verdict {
         Verdict::Allow(permit) => {
+            if let Err(refused) = setup.limits.admit(&permit, facts, Instant::now) {
+                let wait = refused.retry_after_seconds;
+                return refuse(worker, setup, facts, refused.denial, wait, started);
+            }
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
             Decided::Forward(plan(setup, &permit, facts, decision_id), permit.upstream())
         }
-        Verdict::Deny(denial) => refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started),
+        Verdict::Deny(denial) => refuse(worker, setup, facts, denial, RETRY_AFTER_SECONDS, started),
         // Only a first decision asks the lane.
         Verdict::Slow(_) => {
             let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
-            refuse(worker, setup, denial, RETRY_AFTER_SECONDS, started)
+            refuse(worker, setup, facts, denial, RETRY_AFTER_SECONDS, started)
         }
     }
 }
@@ -213,10 +228,14 @@ fn conclude(
 fn refuse(
     worker: &Worker,
     setup: &Setup,
+    facts: &Facts<'_>,
     denial: Denial,
     retry_after: u64,
     started: Instant,
 ) -> Decided {
+    let limited = setup.limits.fail(denial, facts.client, Instant::now);
+    let (denial, retry_after) = limited
+        .map_or((denial, retry_after), |refused| (refused.denial, refused.retry_after_seconds));
     worker.metrics.decided(denial.reason, denial.lane, started.elapsed());
     tracing::debug!(
         reason = denial.reason.name(),

@@ -21,6 +21,7 @@ use super::listener::Accepted;
 use crate::config::Config;
 use crate::feed::Shared;
 use crate::legacy::Lane;
+use crate::limits::{Limits, SharedLimits};
 use crate::observe::metrics::{FLUSH_INTERVAL, Metrics, WorkerMetrics};
 use crate::proxy::Upstreams;
 
@@ -45,6 +46,8 @@ pub struct WorkerSettings {
     pub metrics: Arc<Metrics>,
     /// The slow lane, where it is on. Replaced by a reload.
     pub lane: Arc<ArcSwapOption<Lane>>,
+    /// Rate limits.
+    pub limits: Arc<SharedLimits>,
     /// Becomes `true` when connections shall finish what they do and end.
     pub drain: watch::Receiver<bool>,
 }
@@ -105,6 +108,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) lane: Arc<ArcSwapOption<Lane>>,
+    pub(crate) limits: Arc<SharedLimits>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) drain: watch::Receiver<bool>,
     pub(crate) ids: DecisionIds,
@@ -116,6 +120,7 @@ pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     pub(crate) upstreams: Upstreams,
     pub(crate) trusted: TrustedProxies,
+    pub(crate) limits: Arc<Limits>,
     /// Headers that carry a credential and are not passed on.
     pub(crate) credential_headers: Rc<[HeaderName]>,
     /// Those that are not passed on where the route is public, whatever else is configured.
@@ -126,10 +131,11 @@ impl Worker {
     fn new(settings: WorkerSettings) -> Self {
         let config = settings.shared.live().config.clone();
         Self {
-            setup: RefCell::new(Rc::new(Setup::new(config, None))),
+            setup: RefCell::new(Rc::new(Setup::new(config, &settings.limits, None))),
             metrics: WorkerMetrics::new(settings.metrics),
             shared: settings.shared,
             lane: settings.lane,
+            limits: settings.limits,
             deadlines: Rc::default(),
             drain: settings.drain,
             ids: DecisionIds::new(),
@@ -143,7 +149,7 @@ impl Worker {
         if Arc::ptr_eq(&current.config, config) {
             return current;
         }
-        let next = Rc::new(Setup::new(config.clone(), Some(&current.upstreams)));
+        let next = Rc::new(Setup::new(config.clone(), &self.limits, Some(&current.upstreams)));
         self.metrics.forget_upstreams();
         *self.setup.borrow_mut() = next.clone();
         next
@@ -151,7 +157,7 @@ impl Worker {
 }
 
 impl Setup {
-    fn new(config: Arc<Config>, previous: Option<&Upstreams>) -> Self {
+    fn new(config: Arc<Config>, limits: &SharedLimits, previous: Option<&Upstreams>) -> Self {
         let every: Rc<[HeaderName]> = [AUTHORIZATION]
             .into_iter()
             .chain(config.gate.credential_headers.iter().cloned())
@@ -159,6 +165,7 @@ impl Setup {
         Self {
             upstreams: Upstreams::new(&config, previous),
             trusted: TrustedProxies::new(&config.client_ip),
+            limits: limits.under(&config.limits),
             credential_headers: if config.gate.forward_credential {
                 Rc::default()
             } else {

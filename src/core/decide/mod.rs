@@ -51,11 +51,13 @@ pub enum Step {
     AccountScope,
     /// 8: permission.
     Permission,
+    /// 9: rate limits, which are judged after a decision: see [`crate::limits`].
+    RateLimits,
 }
 
 impl Step {
     /// Every step, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Request,
         Self::Credential,
         Self::Token,
@@ -65,6 +67,7 @@ impl Step {
         Self::Route,
         Self::AccountScope,
         Self::Permission,
+        Self::RateLimits,
     ];
 
     /// The name in `explain`.
@@ -79,6 +82,7 @@ impl Step {
             Self::Route => "route",
             Self::AccountScope => "account_scope",
             Self::Permission => "permission",
+            Self::RateLimits => "rate_limits",
         }
     }
 }
@@ -294,11 +298,7 @@ pub(super) fn admit<'i, T: Trace>(
 fn refuse(facts: &Facts<'_>, reason: Reason, token: Option<&Token<'_>>, lane: Lane) -> Denial {
     Denial {
         reason,
-        caller: token.map(|token| Caller {
-            token_id: token.id,
-            account_id: token.account.id(),
-            user_id: token.user.map(|user| user.id),
-        }),
+        caller: token.map(Caller::of),
         accepted_scheme: facts.credential.has_accepted_scheme(),
         lane,
     }

@@ -36,7 +36,8 @@ pub(super) fn compile(
     }
     tree.hosts.patterns.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
     let nodes = flatten(&tree.nodes);
-    Ok(Routes { routes, nodes, hosts: tree.hosts, index_names, unmatched })
+    let hosts = tree.hosts;
+    Ok(Routes { routes, nodes, hosts, index_names, unmatched, unmatched_limit: None })
 }
 
 /// One segment of a path as written.
@@ -80,6 +81,7 @@ fn compile_route<'s>(
         upstream: spec.upstream,
         enforces_projects: spec.enforces_projects,
         body_bytes: spec.body_bytes,
+        limit: spec.limit,
     };
     Ok((route, segments))
 }
@@ -95,6 +97,7 @@ fn placeholder(position: usize) -> Route {
         upstream: 0,
         enforces_projects: false,
         body_bytes: None,
+        limit: None,
     }
 }
 
@@ -358,6 +361,7 @@ mod tests {
             upstream: 0,
             enforces_projects: false,
             body_bytes: None,
+            limit: None,
         }
     }
 

@@ -76,6 +76,7 @@ pub struct Route {
     pub(crate) upstream: usize,
     pub(crate) enforces_projects: bool,
     pub(crate) body_bytes: Option<u64>,
+    pub(crate) limit: Option<usize>,
 }
 
 impl Route {
@@ -98,6 +99,11 @@ impl Route {
     pub fn body_bytes(&self) -> Option<u64> {
         self.body_bytes
     }
+
+    /// Position of its group of rate limits in the configuration; `None`: not limited.
+    pub fn limit(&self) -> Option<usize> {
+        self.limit
+    }
 }
 
 /// The route table, compiled.
@@ -108,6 +114,7 @@ pub struct Routes {
     hosts: Hosts,
     index_names: Vec<String>,
     unmatched: Unmatched,
+    unmatched_limit: Option<usize>,
 }
 
 impl Routes {
@@ -136,6 +143,22 @@ impl Routes {
     /// What a request that no route matches needs.
     pub fn unmatched(&self) -> Unmatched {
         self.unmatched
+    }
+
+    /// The routes, with requests that none of them matches in this group of rate limits.
+    #[must_use]
+    pub fn with_unmatched_limit(self, unmatched_limit: Option<usize>) -> Self {
+        Self { unmatched_limit, ..self }
+    }
+
+    /// Group of rate limits of requests that no route matches.
+    pub fn unmatched_limit(&self) -> Option<usize> {
+        self.unmatched_limit
+    }
+
+    /// Every route, in the order of the table.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
     }
 
     /// Every id index that a route names, ascending.

@@ -21,6 +21,8 @@ pub struct RouteSpec {
     pub enforces_projects: bool,
     /// Bytes of a request's body; `None`: the general limit.
     pub body_bytes: Option<u64>,
+    /// Position of the group of rate limits in the configuration; `None`: not limited.
+    pub limit: Option<usize>,
 }
 
 /// `requires`.

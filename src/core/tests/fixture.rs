@@ -311,6 +311,7 @@ pub(super) fn route(methods: &str, path: &str, requires: &str, project: ProjectS
         upstream: 0,
         enforces_projects: false,
         body_bytes: None,
+        limit: None,
     }
 }
 

@@ -53,12 +53,16 @@ const CORE_NEVER: [&str; 29] = [
     "RandomState",
 ];
 /// Rooms, and those that they must not know of.
-const WALLS: [(&str, &[&str]); 6] = [
+const WALLS: [(&str, &[&str]); 7] = [
     ("proxy", &["store", "feed", "control", "app", "cli", "admin", "load"]),
     ("store", &["edge", "proxy", "app", "feed", "control", "cli", "config", "legacy", "observe"]),
-    ("config", &["store", "edge", "proxy", "app", "feed", "control", "cli", "legacy", "observe"]),
+    (
+        "config",
+        &["store", "edge", "proxy", "app", "feed", "control", "cli", "legacy", "observe", "limits"],
+    ),
     ("feed", &["edge", "proxy", "app", "control", "cli"]),
     ("legacy", &["edge", "proxy", "app", "control", "cli", "feed"]),
+    ("limits", &["edge", "proxy", "app", "store", "feed", "control", "cli", "legacy", "observe"]),
     ("edge", &["app", "control", "cli", "store", "load"]),
 ];
 
