@@ -64,11 +64,14 @@ fn lane(criterion: &mut Criterion) {
     group.bench_function("bare_hash", |bencher| {
         bencher.iter(|| assert!(!hash.verify(black_box(WRONG.as_bytes()))));
     });
-    // A mismatch is never remembered, so each of these is hashed.
-    let wrong = request(WRONG);
+    // Each is another token's, so that none is remembered or throttled.
+    let (wrong, mut number) = (request(WRONG), 1);
     group.bench_function("verify", |bencher| {
         bencher.iter(|| {
-            let verdict = runtime.block_on(lane.verify(again(&wrong)));
+            number += 1;
+            let mut request = again(&wrong);
+            (request.candidates[0].token_id, request.candidates[0].account_id) = (number, number);
+            let verdict = runtime.block_on(lane.verify(request));
             assert_eq!(verdict, LaneVerdict::Mismatch);
         });
     });
@@ -100,8 +103,8 @@ fn settings() -> Legacy {
 fn request(secret: &str) -> VerifyRequest {
     let secret = Secret::parse(secret.to_owned()).unwrap();
     let digest = DigestKey::new("bench", [7; 32]).digest(secret.expose().as_bytes());
-    let candidate = Candidate { token_id: 1, version: 1, encoded: CHEAP.into() };
-    VerifyRequest { digest, secret, candidates: vec![candidate] }
+    let candidate = Candidate { token_id: 1, account_id: 1, version: 1, encoded: CHEAP.into() };
+    VerifyRequest { digest, secret, candidates: vec![candidate], client: None }
 }
 
 fn again(request: &VerifyRequest) -> VerifyRequest {
@@ -109,6 +112,7 @@ fn again(request: &VerifyRequest) -> VerifyRequest {
         digest: request.digest,
         secret: request.secret.clone(),
         candidates: request.candidates.clone(),
+        client: request.client,
     }
 }
 

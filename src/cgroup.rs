@@ -10,6 +10,12 @@ pub(crate) fn cpu_quota() -> Option<f64> {
     groups.lines().filter_map(quota_of).min_by(f64::total_cmp)
 }
 
+/// CPUs' worth of time that this process has: its quota, else the CPUs that it may run on.
+pub(crate) fn cpus() -> f64 {
+    let machine = std::thread::available_parallelism().map_or(1.0, |cpus| cpus.get() as f64);
+    cpu_quota().map_or(machine, |quota| quota.min(machine))
+}
+
 /// The smallest quota on the way up from one line of `/proc/self/cgroup`.
 fn quota_of(line: &str) -> Option<f64> {
     let mut fields = line.splitn(3, ':');

@@ -206,3 +206,39 @@ fn a_legacy_token_passes_the_same_steps_as_any_other() {
         (ask(JOBS).text().contains("not scoped to account")).then_some(())
     });
 }
+
+#[test]
+fn many_different_wrong_tokens_from_one_address_are_refused_without_hashing_and_others_are_not() {
+    let lines = format!(
+        "{ACCOUNT}{}{}",
+        bcrypt_line("old", "legacy-secret-0001", 4),
+        crate::support::world::token_line("fast", &format!(r#""token":"{SERVICE}""#))
+    );
+    let (_home, _upstream, gate) = start_with(&lines);
+    assert_eq!(gate.status(JOBS, "legacy-secret-0001"), 200);
+    let mut connection = gate.connect();
+    let mut guess = |number: u32| {
+        connection.send(&Request::get(JOBS).token(&format!("legacy-secret-x{number:04}")))
+    };
+    let limited = (0..100).map(&mut guess).find(|response| response.status != 401).unwrap();
+    assert_eq!(limited.status, 429);
+    assert!(limited.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert!(limited.text().contains("Too many requests."));
+    // What the index or the lane's memory knows is not refused, nor is it told what is limited.
+    assert_eq!(gate.status(JOBS, SERVICE), 200);
+    assert_eq!(gate.status(JOBS, "legacy-secret-0001"), 200);
+    gate.expect_one_decision("failure_limited");
+}
+
+#[test]
+fn the_same_wrong_token_again_and_again_is_hashed_once() {
+    let (_home, _upstream, gate) =
+        start_with(&format!("{ACCOUNT}{}", bcrypt_line("old", "legacy-secret-0001", 4)));
+    for _ in 0..50 {
+        assert_eq!(gate.status(JOBS, "legacy-secret-0002"), 401);
+    }
+    gate.expect_decisions("legacy_mismatch", 50.0);
+    assert_eq!(gate.metrics().value("portcullis_legacy_verify_duration_seconds_count"), 1.0);
+    // A token that comes to be known under the same selector is not taken for the wrong one.
+    assert_eq!(gate.status(JOBS, "legacy-secret-0001"), 200);
+}

@@ -29,4 +29,9 @@ impl LaneObserver for Observer {
     fn queue_depth(&self, depth: usize) {
         self.metrics.legacy_queue_depth.set(depth as i64);
     }
+
+    fn answered(&self, cpu_seconds: f64, seconds: f64) {
+        self.metrics.legacy_cpu_seconds.inc_by(cpu_seconds);
+        self.metrics.legacy_wait.observe(seconds);
+    }
 }

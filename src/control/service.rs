@@ -131,7 +131,14 @@ impl Api {
                 denial: deny(Reason::LaneFull),
                 retry_after: retry_after.as_secs().max(1),
             }),
-            LaneVerdict::Timeout => Err(deny(Reason::LaneTimeout).into()),
+            LaneVerdict::Throttled { retry_after } => Err(ApiError::Denied {
+                denial: deny(Reason::FailureLimited),
+                retry_after: retry_after.as_secs().max(1),
+            }),
+            LaneVerdict::Timeout => Err(ApiError::Denied {
+                denial: deny(Reason::LaneTimeout),
+                retry_after: lane.retry_after().as_secs(),
+            }),
         }
     }
 
@@ -160,7 +167,10 @@ impl Api {
                 }
                 let secret = secret(&facts)
                     .ok_or_else(|| ApiError::Broken("a token that is no text".to_owned()))?;
-                Ok((takes_body, Some(VerifyRequest { digest, secret, candidates })))
+                Ok((
+                    takes_body,
+                    Some(VerifyRequest { digest, secret, candidates, client: facts.client }),
+                ))
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One request: decided, then forwarded or refused, and counted.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -98,6 +99,7 @@ enum Decided {
 struct Slow {
     request: SlowRequest,
     secret: Secret,
+    client: Option<IpAddr>,
 }
 
 /// The first decision. The index is borrowed only here, never across a wait.
@@ -154,7 +156,7 @@ fn slow(
     let secret = facts.credential.token().ok().and_then(|secret| std::str::from_utf8(secret).ok());
     match secret.map(|secret| Secret::parse(secret.to_owned())) {
         Some(Ok(secret)) if worker.lane.load().is_some() => {
-            First::Slow(Box::new(Slow { request, secret }))
+            First::Slow(Box::new(Slow { request, secret, client: facts.client }))
         }
         _ => {
             let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
@@ -172,11 +174,11 @@ async fn ask_lane(
     started: Instant,
     slow: Slow,
 ) -> Decided {
-    let Slow { request, secret } = slow;
+    let Slow { request, secret, client } = slow;
     let SlowRequest { digest, candidates, .. } = request;
     let lane = worker.lane.load_full();
     let verdict = match &lane {
-        Some(lane) => lane.verify(VerifyRequest { digest, secret, candidates }).await,
+        Some(lane) => lane.verify(VerifyRequest { digest, secret, candidates, client }).await,
         None => LaneVerdict::Mismatch,
     };
     let live = worker.shared.live();
@@ -195,7 +197,13 @@ async fn ask_lane(
         (LaneVerdict::Full { retry_after }, _) => {
             refuse(Reason::LaneFull, retry_after.as_secs().max(RETRY_AFTER_SECONDS))
         }
-        (LaneVerdict::Timeout, _) => refuse(Reason::LaneTimeout, RETRY_AFTER_SECONDS),
+        (LaneVerdict::Throttled { retry_after }, _) => {
+            refuse(Reason::FailureLimited, retry_after.as_secs().max(RETRY_AFTER_SECONDS))
+        }
+        (LaneVerdict::Timeout, _) => {
+            let retry_after = lane.map_or(RETRY_AFTER_SECONDS, |lane| lane.retry_after().as_secs());
+            refuse(Reason::LaneTimeout, retry_after)
+        }
     }
 }
 

@@ -1,21 +1,27 @@
 //! The lane: threads of its own behind a bounded queue, for verifications that take long.
 //!
 //! A bulkhead: whatever legacy tokens cost, requests with fast tokens do not wait for it. What
-//! the queue cannot hold is turned away at once, with an estimate of when to come back.
+//! the queue cannot hold, or could not serve in time, is turned away at once, with an estimate of
+//! when to come back; and who guesses is, before anything is hashed.
 
 use std::io;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::flight::{Boarding, Flights, Landing};
-use super::load::{LaneObserver, LaneStats};
+use super::budget::Budget;
+use super::flight::{Boarding, Flights};
+use super::load::{LaneObserver, LaneStats, whole_seconds};
 use super::memory::{Memory, Remembered};
+use super::mismatches::Mismatches;
+use super::queue::{Queue, Refused};
+use super::throttle::{Throttle, Throttled};
 use super::verifier::Bounds;
 use super::worker::{Check, Job, Worker, password_check};
+use crate::cgroup;
 use crate::config::Legacy;
 use crate::core::digest::Digest;
 use crate::core::index::Candidate;
@@ -34,6 +40,8 @@ pub struct VerifyRequest {
     pub secret: Secret,
     /// The tokens, in the order in which they are tried.
     pub candidates: Vec<Candidate>,
+    /// Whoever asks, where that is known.
+    pub client: Option<IpAddr>,
 }
 
 /// What came of a verification.
@@ -46,25 +54,33 @@ pub enum LaneVerdict {
         /// The candidate's version.
         version: u64,
     },
-    /// The secret is none of the candidates'. Not remembered.
+    /// The secret is none of the candidates'. Remembered for a short time.
     Mismatch,
-    /// The queue was full: nothing was tried.
+    /// The queue has no place, or too many are waiting before it, or too many wrong tokens were
+    /// tried against the account: nothing was hashed.
     Full {
         /// When it is worth trying again: whole seconds, at least one.
         retry_after: Duration,
     },
+    /// Too many wrong tokens came from this address: nothing was hashed.
+    Throttled {
+        /// When it is worth trying again: whole seconds, at least one.
+        retry_after: Duration,
+    },
     /// No result within the deadline, or the hash could not be computed: neither a match nor
-    /// a mismatch. A verification that goes on past the deadline is remembered if it matches.
+    /// a mismatch. A hash that is half done by then is finished, and remembered if it matches.
     Timeout,
 }
 
-/// The slow lane. Its threads end with it, after the hash that each is at.
+/// The slow lane. Its threads end with it, after the slice of a hash that each is at.
 ///
 /// [`Self::verify`] can be awaited on any tokio runtime that has its timer enabled.
 pub struct Lane {
-    queue: SyncSender<Job>,
+    queue: Arc<Queue<Job>>,
     flights: Arc<Flights>,
     memory: Arc<Memory>,
+    mismatches: Arc<Mismatches>,
+    throttle: Arc<Throttle>,
     stats: Arc<LaneStats>,
     deadline: Duration,
     candidates_limit: usize,
@@ -95,9 +111,19 @@ impl Lane {
         verdict.unwrap_or(LaneVerdict::Timeout)
     }
 
-    /// How busy the lane is.
+    /// What the lane has done.
     pub fn stats(&self) -> &LaneStats {
         &self.stats
+    }
+
+    /// Verifications that wait for a thread.
+    pub fn queue_depth(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// When a request that is not served now would probably be.
+    pub fn retry_after(&self) -> Duration {
+        self.stats.retry_after(self.queue.len())
     }
 
     pub(crate) fn start_with(
@@ -106,41 +132,53 @@ impl Lane {
         check: Arc<Check>,
     ) -> io::Result<Arc<Self>> {
         let threads = settings.threads.max(1);
-        let (queue, jobs) = sync_channel(settings.queue_limit);
+        let now = Instant::now();
+        let budget = Arc::new(Budget::new(settings.cpu_share * cgroup::cpus(), now));
+        let stats = LaneStats::new(threads, budget.rate(), settings.deadline, observer);
         let worker = Worker {
-            queue: Arc::new(Mutex::new(jobs)),
+            queue: Arc::new(Queue::new(settings.queue_limit)),
             check,
+            budget,
             memory: Arc::new(Memory::new(settings.cache_ttl, REMEMBERED_LIMIT)),
-            stats: Arc::new(LaneStats::new(threads, observer)),
+            mismatches: Arc::new(Mismatches::new(now)),
+            throttle: Arc::new(Throttle::new(now)),
+            stats: Arc::new(stats),
         };
+        // Made before the threads, so that those that could be started end with it.
+        let lane = Arc::new(Self {
+            queue: worker.queue.clone(),
+            flights: Arc::default(),
+            memory: worker.memory.clone(),
+            mismatches: worker.mismatches.clone(),
+            throttle: worker.throttle.clone(),
+            stats: worker.stats.clone(),
+            deadline: settings.deadline,
+            candidates_limit: settings.candidates_limit.max(1),
+        });
         for number in 0..threads {
             spawn(number, worker.clone())?;
         }
-        Ok(Arc::new(Self {
-            queue,
-            flights: Arc::default(),
-            memory: worker.memory,
-            stats: worker.stats,
-            deadline: settings.deadline,
-            candidates_limit: settings.candidates_limit.max(1),
-        }))
+        Ok(lane)
     }
 
     async fn answer(&self, request: VerifyRequest) -> LaneVerdict {
-        let VerifyRequest { digest, secret, mut candidates } = request;
-        if candidates.is_empty() {
-            return LaneVerdict::Mismatch;
-        }
+        let VerifyRequest { digest, secret, mut candidates, client } = request;
         candidates.truncate(self.candidates_limit);
+        let Some(account) = candidates.first().map(|candidate| candidate.account_id) else {
+            return LaneVerdict::Mismatch;
+        };
         let candidates: Arc<[Candidate]> = candidates.into();
         loop {
+            if let Some(known) = self.without_hashing(&digest, &candidates, client) {
+                return known;
+            }
             let recall = || self.recall_one_of(&digest, &candidates);
             match self.flights.board(&digest, &candidates, recall) {
-                Boarding::Remembered(Remembered { token_id, version }) => {
-                    return LaneVerdict::Matched { token_id, version };
-                }
+                Boarding::Remembered(remembered) => return remembered.matched(),
                 Boarding::First(landing, answer) => {
-                    self.submit(landing, secret, candidates);
+                    let submitted = Instant::now();
+                    let job = Job { landing, secret, candidates, client, account, submitted };
+                    self.submit(job);
                     return landed(answer).await;
                 }
                 Boarding::Same(answer) => return landed(answer).await,
@@ -151,24 +189,59 @@ impl Lane {
         }
     }
 
+    /// What can be said before anything is hashed. What is remembered goes before what is
+    /// throttled: a token that is known is never refused for what others did.
+    fn without_hashing(
+        &self,
+        digest: &Digest,
+        candidates: &[Candidate],
+        client: Option<IpAddr>,
+    ) -> Option<LaneVerdict> {
+        if let Some(remembered) = self.recall_one_of(digest, candidates) {
+            return Some(remembered.matched());
+        }
+        let now = Instant::now();
+        if self.mismatches.recall(digest, candidates, now) {
+            return Some(LaneVerdict::Mismatch);
+        }
+        let account = candidates.first()?.account_id;
+        let throttled = self.throttle.check(client, account, now).err()?;
+        self.stats.shed();
+        Some(match throttled {
+            Throttled::Address(time) => LaneVerdict::Throttled { retry_after: whole_seconds(time) },
+            Throttled::Account(time) => LaneVerdict::Full { retry_after: whole_seconds(time) },
+        })
+    }
+
     /// What is remembered, if it is of a candidate as it is now.
     fn recall_one_of(&self, digest: &Digest, candidates: &[Candidate]) -> Option<Remembered> {
         let remembered = self.remembered(digest)?;
         candidates.iter().any(|candidate| candidate.is(remembered)).then_some(remembered)
     }
 
-    fn submit(&self, landing: Landing, secret: Secret, candidates: Arc<[Candidate]>) {
-        self.stats.enter_queue();
-        match self.queue.try_send(Job { landing, secret, candidates }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job)) => {
-                self.stats.turn_away();
-                let retry_after = self.stats.retry_after();
+    fn submit(&self, job: Job) {
+        match self.queue.push(job.account, job, self.stats.most_ahead()) {
+            Ok(depth) => self.stats.queued(depth),
+            Err(Refused::Full(job)) => {
+                self.stats.shed();
+                let retry_after = self.stats.retry_after(self.queue.len());
                 job.landing.land(LaneVerdict::Full { retry_after });
             }
             // The threads are gone; dropping the job answers it as unavailable.
-            Err(TrySendError::Disconnected(_)) => self.stats.leave_queue(),
+            Err(Refused::Closed(job)) => drop(job),
         }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Remembered {
+    fn matched(self) -> LaneVerdict {
+        LaneVerdict::Matched { token_id: self.token_id, version: self.version }
     }
 }
 

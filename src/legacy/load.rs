@@ -1,7 +1,7 @@
 //! How busy the lane is: what is told to metrics, and what is told to those it turns away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Least that a request that was turned away is asked to wait: one second, since `Retry-After`
@@ -13,13 +13,14 @@ const MEAN_WEIGHT: u64 = 8;
 /// What the lane tells as it happens. Called from the lane's threads and from request paths, so
 /// an implementation must neither block nor panic.
 pub trait LaneObserver: Send + Sync {
-    /// One hash was computed, match or not, and took this many seconds.
+    /// One hash was computed, match or not, and took this many seconds, rests included.
     fn verified(&self, seconds: f64);
-    /// One request was turned away because the queue is full.
+    /// One request was turned away.
     fn shed(&self);
-    /// So many verifications are waiting now. Threads may call this out of order: a scrape
-    /// that wants the exact number reads [`LaneStats::queue_depth`].
+    /// So many verifications are waiting now.
     fn queue_depth(&self, depth: usize);
+    /// One request was answered, this many seconds of CPU time and of waiting after it came.
+    fn answered(&self, cpu_seconds: f64, seconds: f64);
 }
 
 /// Observes nothing.
@@ -27,66 +28,72 @@ impl LaneObserver for () {
     fn verified(&self, _seconds: f64) {}
     fn shed(&self) {}
     fn queue_depth(&self, _depth: usize) {}
+    fn answered(&self, _cpu_seconds: f64, _seconds: f64) {}
 }
 
 /// The lane's counters.
 pub struct LaneStats {
-    threads: u32,
-    queued: AtomicUsize,
+    /// Threads, and the seconds of CPU time that they get a second, all together.
+    threads: usize,
+    rate: f64,
+    deadline: Duration,
     shed: AtomicU64,
     mean_micros: AtomicU64,
     observer: Arc<dyn LaneObserver>,
 }
 
 impl LaneStats {
-    pub(super) fn new(threads: usize, observer: Arc<dyn LaneObserver>) -> Self {
+    /// Threads that may use `rate` seconds of CPU time a second, for requests that wait no
+    /// longer than the deadline.
+    pub(super) fn new(
+        threads: usize,
+        rate: f64,
+        deadline: Duration,
+        observer: Arc<dyn LaneObserver>,
+    ) -> Self {
         Self {
-            threads: u32::try_from(threads).unwrap_or(u32::MAX),
-            queued: AtomicUsize::new(0),
+            threads,
+            rate: rate.min(threads as f64),
+            deadline,
             shed: AtomicU64::new(0),
             mean_micros: AtomicU64::new(0),
             observer,
         }
     }
 
-    /// Verifications that wait for a thread.
-    pub fn queue_depth(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// Requests turned away because the queue was full, since the start.
+    /// Requests turned away, since the start.
     pub fn shed_total(&self) -> u64 {
         self.shed.load(Ordering::Relaxed)
     }
 
-    /// Moving mean of what one request costs a thread, all its candidates together; zero before
-    /// the first.
-    pub fn mean_verification(&self) -> Duration {
+    /// Moving mean of the CPU time that one request costs, all its candidates together; zero
+    /// before the first.
+    pub fn mean_cost(&self) -> Duration {
         Duration::from_micros(self.mean_micros.load(Ordering::Relaxed))
     }
 
-    /// When a request that is turned away now would probably be served: once what waits, and
-    /// itself, have had their mean time on the threads. Whole seconds, at least one.
-    pub fn retry_after(&self) -> Duration {
-        let waiting = u32::try_from(self.queue_depth()).unwrap_or(u32::MAX).saturating_add(1);
-        let estimate = self.mean_verification().saturating_mul(waiting) / self.threads;
-        let whole_seconds = estimate.as_secs() + u64::from(estimate.subsec_nanos() > 0);
-        Duration::from_secs(whole_seconds).max(LEAST_RETRY)
+    /// When a request would probably be served that comes while so many wait: once they, and
+    /// itself, have had their mean cost of the budget. Whole seconds, at least one.
+    pub(super) fn retry_after(&self, waiting: usize) -> Duration {
+        let estimate = self.mean_cost().as_secs_f64() * (waiting as f64 + 1.0) / self.rate;
+        whole_seconds(Duration::try_from_secs_f64(estimate).unwrap_or(Duration::MAX))
     }
 
-    pub(super) fn enter_queue(&self) {
-        let depth = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
+    /// How many may be served before a request that shall probably end within its deadline.
+    pub(super) fn most_ahead(&self) -> usize {
+        let mean = self.mean_cost().as_secs_f64();
+        if mean == 0.0 {
+            return usize::MAX;
+        }
+        let served = self.deadline.as_secs_f64() * self.rate / mean;
+        (served as usize).saturating_sub(self.threads + 1)
+    }
+
+    pub(super) fn queued(&self, depth: usize) {
         self.observer.queue_depth(depth);
     }
 
-    pub(super) fn leave_queue(&self) {
-        let depth = self.queued.fetch_sub(1, Ordering::Relaxed) - 1;
-        self.observer.queue_depth(depth);
-    }
-
-    /// A request that had entered the queue found no place in it.
-    pub(super) fn turn_away(&self) {
-        self.leave_queue();
+    pub(super) fn shed(&self) {
         self.shed.fetch_add(1, Ordering::Relaxed);
         self.observer.shed();
     }
@@ -95,10 +102,11 @@ impl LaneStats {
         self.observer.verified(took.as_secs_f64());
     }
 
-    /// Counts one request's time into the mean. Two threads may lose one of two samples, which
-    /// an estimate can afford.
-    pub(super) fn note_verification(&self, took: Duration) {
-        let sample = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+    /// Counts one request's CPU time into the mean. Two threads may lose one of two samples,
+    /// which an estimate can afford.
+    pub(super) fn note_request(&self, cost: Duration, took: Duration) {
+        self.observer.answered(cost.as_secs_f64(), took.as_secs_f64());
+        let sample = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX).max(1);
         let mean = match self.mean_micros.load(Ordering::Relaxed) {
             0 => sample,
             mean => mean - mean / MEAN_WEIGHT + sample / MEAN_WEIGHT,
@@ -107,29 +115,58 @@ impl LaneStats {
     }
 }
 
+/// Rounded up: `Retry-After` has no smaller unit.
+pub(super) fn whole_seconds(time: Duration) -> Duration {
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    Duration::from_secs(seconds).max(LEAST_RETRY)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_estimate_is_mean_times_queue_over_threads_and_at_least_a_second() {
-        let stats = LaneStats::new(2, Arc::new(()));
-        assert_eq!(stats.retry_after(), Duration::from_secs(1));
-        stats.note_verification(Duration::from_millis(500));
-        assert_eq!(stats.retry_after(), Duration::from_secs(1));
-        for _ in 0..9 {
-            stats.enter_queue();
-        }
-        // Ten times half a second on two threads is 2.5 seconds.
-        assert_eq!(stats.retry_after(), Duration::from_secs(3));
+    fn stats(threads: usize, rate: f64) -> LaneStats {
+        LaneStats::new(threads, rate, Duration::from_secs(10), Arc::new(()))
+    }
+
+    fn note(stats: &LaneStats, millis: u64) {
+        stats.note_request(Duration::from_millis(millis), Duration::from_secs(1));
     }
 
     #[test]
-    fn the_mean_follows_what_verifications_cost() {
-        let stats = LaneStats::new(1, Arc::new(()));
-        stats.note_verification(Duration::from_millis(800));
-        assert_eq!(stats.mean_verification(), Duration::from_millis(800));
-        stats.note_verification(Duration::ZERO);
-        assert_eq!(stats.mean_verification(), Duration::from_millis(700));
+    fn the_estimate_is_mean_times_queue_over_budget_and_at_least_a_second() {
+        let stats = stats(2, 0.5);
+        assert_eq!(stats.retry_after(0), Duration::from_secs(1));
+        note(&stats, 500);
+        assert_eq!(stats.retry_after(0), Duration::from_secs(1));
+        // Five times half a second, at half a CPU.
+        assert_eq!(stats.retry_after(4), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn one_thread_uses_no_more_than_one_cpu_of_a_larger_budget() {
+        let stats = stats(1, 8.0);
+        note(&stats, 1000);
+        assert_eq!(stats.retry_after(3), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn only_so_many_wait_as_the_budget_can_serve_before_the_deadline() {
+        let stats = stats(1, 0.25);
+        assert_eq!(stats.most_ahead(), usize::MAX);
+        note(&stats, 250);
+        // In ten seconds ten, of which one is being served and one is the request itself.
+        assert_eq!(stats.most_ahead(), 8);
+        (0..99).for_each(|_| note(&stats, 60_000));
+        assert_eq!(stats.most_ahead(), 0);
+    }
+
+    #[test]
+    fn the_mean_follows_what_requests_cost() {
+        let stats = stats(1, 1.0);
+        note(&stats, 800);
+        assert_eq!(stats.mean_cost(), Duration::from_millis(800));
+        note(&stats, 0);
+        assert_eq!(stats.mean_cost(), Duration::from_millis(700));
     }
 }

@@ -1,12 +1,19 @@
 //! The slow lane: tokens known only by a password hash, verified without holding up anyone else.
 //!
 //! [`verifier`] reads and verifies the hashes; the [`Lane`] runs them on threads of its own
-//! behind a bounded queue, one verification at a time for each secret, and remembers successes.
+//! within a budget of CPU time, behind a bounded queue that accounts share, one verification at
+//! a time for each secret, and remembers what came of it.
 
+mod budget;
+mod fixed;
 mod flight;
 mod lane;
 mod load;
 mod memory;
+mod mismatches;
+mod queue;
+mod scratch;
+mod throttle;
 pub mod verifier;
 mod worker;
 

@@ -1,16 +1,23 @@
 //! The lane's threads: they take requests off the queue, hash, and tell the result.
 
+use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::budget::{Budget, Meter};
 use super::flight::Landing;
 use super::lane::LaneVerdict;
 use super::load::LaneStats;
 use super::memory::{Memory, Remembered};
-use super::verifier::{Bounds, OutOfMemory, PasswordHash, VerifierError};
+use super::mismatches::Mismatches;
+use super::queue::{Queue, Waiting};
+use super::scratch::{SCRATCH_BYTES, Scratch};
+use super::throttle::Throttle;
+use super::verifier::{Bounds, Pace, PasswordHash, Progress, Unverified, VerifierError};
 use crate::core::index::Candidate;
+use crate::core::record::AccountId;
 use crate::core::token::Secret;
 
 /// One request to the lane's threads.
@@ -18,10 +25,20 @@ pub(super) struct Job {
     pub(super) landing: Landing,
     pub(super) secret: Secret,
     pub(super) candidates: Arc<[Candidate]>,
+    pub(super) client: Option<IpAddr>,
+    pub(super) account: AccountId,
+    pub(super) submitted: Instant,
 }
 
-/// Compares a secret with one candidate's hash.
-pub(crate) type Check = dyn Fn(&Candidate, &Secret) -> Result<bool, CheckError> + Send + Sync;
+impl Waiting for Job {
+    fn is_over(&mut self) -> bool {
+        self.landing.is_abandoned()
+    }
+}
+
+/// Compares a secret with one candidate's hash, asking between its slices whether to go on.
+pub(crate) type Check =
+    dyn Fn(&Candidate, &Secret, &mut Pace<'_>) -> Result<bool, CheckError> + Send + Sync;
 
 /// Why a candidate could be neither matched nor excluded by hashing.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -29,96 +46,138 @@ pub(crate) enum CheckError {
     /// Its hash cannot be read, so that no secret matches it.
     #[error(transparent)]
     Hash(#[from] VerifierError),
-    /// The memory for it could not be had.
+    /// It was not computed to its end.
     #[error(transparent)]
-    Memory(#[from] OutOfMemory),
+    Unverified(#[from] Unverified),
 }
 
 /// Compares by the candidate's password hash, which has to be within the bounds.
 pub(super) fn password_check(bounds: Bounds) -> Arc<Check> {
-    Arc::new(move |candidate, secret| {
+    let scratch = Scratch::new(SCRATCH_BYTES);
+    Arc::new(move |candidate, secret, pace| {
         let hash = PasswordHash::parse(&candidate.encoded, &bounds)?;
-        Ok(hash.try_verify(secret.expose().as_bytes())?)
+        let _reserved = scratch.reserve(hash.memory_bytes());
+        Ok(hash.verify_paced(secret.expose().as_bytes(), pace)?)
     })
 }
 
 /// What one of the lane's threads needs.
 #[derive(Clone)]
 pub(super) struct Worker {
-    pub(super) queue: Arc<Mutex<Receiver<Job>>>,
+    pub(super) queue: Arc<Queue<Job>>,
     pub(super) check: Arc<Check>,
+    pub(super) budget: Arc<Budget>,
     pub(super) memory: Arc<Memory>,
+    pub(super) mismatches: Arc<Mismatches>,
+    pub(super) throttle: Arc<Throttle>,
     pub(super) stats: Arc<LaneStats>,
+}
+
+/// What trying the candidates came to.
+struct Finding {
+    verdict: LaneVerdict,
+    /// Every candidate that was tried was hashed to its end.
+    is_certain: bool,
 }
 
 impl Worker {
     /// Serves the queue until the lane is gone.
     pub(super) fn run(&self) {
         lower_priority();
-        while let Some(job) = self.next() {
-            self.stats.leave_queue();
-            self.serve(job);
+        while let Some(job) = self.queue.pop() {
+            self.stats.queued(self.queue.len());
+            let mut meter = Meter::start(&self.budget);
+            self.serve(job, &mut meter);
+            self.queue.rest(meter.pay());
         }
     }
 
-    fn next(&self) -> Option<Job> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.recv().ok()
-    }
-
     /// A panic ends the flight, as unavailable, and not the thread.
-    fn serve(&self, mut job: Job) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.judge(&mut job)));
-        let verdict = outcome.unwrap_or_else(|_| {
+    fn serve(&self, mut job: Job, meter: &mut Meter<'_>) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.judge(&mut job, meter)));
+        let finding = outcome.unwrap_or_else(|_| {
             tracing::error!(
                 tokens = ?token_ids(&job.candidates),
                 "verifying a password hash panicked; the request was answered as unavailable"
             );
-            LaneVerdict::Timeout
+            Finding { verdict: LaneVerdict::Timeout, is_certain: false }
         });
-        if let LaneVerdict::Matched { token_id, version } = verdict {
-            let remembered = Remembered { token_id, version };
-            self.memory.remember(job.landing.digest(), remembered, Instant::now());
+        self.remember(&job, &finding);
+        job.landing.land(finding.verdict);
+    }
+
+    /// Keeps what was found: never what an error came to.
+    fn remember(&self, job: &Job, finding: &Finding) {
+        let now = Instant::now();
+        match finding.verdict {
+            LaneVerdict::Matched { token_id, version } => {
+                let remembered = Remembered { token_id, version };
+                self.memory.remember(job.landing.digest(), remembered, now);
+            }
+            LaneVerdict::Mismatch if finding.is_certain => {
+                self.mismatches.remember(job.landing.digest(), &job.candidates, now);
+                self.throttle.failed(job.client, job.account, now);
+            }
+            _ => {}
         }
-        job.landing.land(verdict);
     }
 
     /// Tries the candidates in order for as long as someone waits.
-    fn judge(&self, job: &mut Job) -> LaneVerdict {
+    fn judge(&self, job: &mut Job, meter: &mut Meter<'_>) -> Finding {
         if job.landing.is_abandoned() {
-            return LaneVerdict::Timeout;
+            return Finding { verdict: LaneVerdict::Timeout, is_certain: false };
         }
-        let began = Instant::now();
-        let verdict = self.first_match(job);
-        self.stats.note_verification(began.elapsed());
-        verdict
+        let finding = self.first_match(job, meter);
+        // Paid when the job is done: whoever waits has waited long enough.
+        self.stats.note_request(meter.total(), job.submitted.elapsed());
+        finding
     }
 
-    fn first_match(&self, job: &mut Job) -> LaneVerdict {
-        let mut failed = LaneVerdict::Mismatch;
-        for candidate in job.candidates.iter() {
-            if job.landing.is_abandoned() {
-                return LaneVerdict::Timeout;
-            }
-            match self.timed_check(candidate, &job.secret) {
-                Ok(true) => return candidate.matched(),
-                Ok(false) => {}
+    fn first_match(&self, job: &mut Job, meter: &mut Meter<'_>) -> Finding {
+        let Job { landing, secret, candidates, .. } = job;
+        let mut finding = Finding { verdict: LaneVerdict::Mismatch, is_certain: true };
+        for candidate in candidates.iter() {
+            let began = Instant::now();
+            let mut pace = |progress| self.pace(progress, landing, meter);
+            match (self.check)(candidate, secret, &mut pace) {
+                Ok(true) => {
+                    self.stats.note_hash(began.elapsed());
+                    return Finding { verdict: candidate.matched(), is_certain: true };
+                }
+                Ok(false) => self.stats.note_hash(began.elapsed()),
                 Err(error) => {
-                    tracing::warn!(token = candidate.token_id, %error, "cannot verify a token");
-                    if matches!(error, CheckError::Memory(_)) {
-                        failed = LaneVerdict::Timeout;
+                    finding.is_certain = false;
+                    if matches!(error, CheckError::Unverified(_)) {
+                        finding.verdict = LaneVerdict::Timeout;
                     }
+                    note_failure(candidate, error);
                 }
             }
+            if landing.is_abandoned() {
+                return Finding { verdict: LaneVerdict::Timeout, is_certain: false };
+            }
         }
-        failed
+        finding
     }
 
-    fn timed_check(&self, candidate: &Candidate, secret: &Secret) -> Result<bool, CheckError> {
-        let began = Instant::now();
-        let outcome = (self.check)(candidate, secret)?;
-        self.stats.note_hash(began.elapsed());
-        Ok(outcome)
+    /// Between two slices: rests until what was used is paid, and stops a hash that nobody waits
+    /// for. One that is half done is finished, since whoever asked will ask again.
+    fn pace(
+        &self,
+        progress: Progress,
+        landing: &mut Landing,
+        meter: &mut Meter<'_>,
+    ) -> ControlFlow<()> {
+        self.queue.rest(meter.pay());
+        let go_on = !self.queue.is_closed() && (progress.is_past_half() || !landing.is_abandoned());
+        if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+fn note_failure(candidate: &Candidate, error: CheckError) {
+    match error {
+        CheckError::Unverified(Unverified::Stopped) => {}
+        error => tracing::warn!(token = candidate.token_id, %error, "cannot verify a token"),
     }
 }
 

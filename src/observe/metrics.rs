@@ -9,8 +9,8 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::core::verdict::{Lane, Reason};
@@ -47,9 +47,13 @@ pub struct Metrics {
     upstream_duration: Histogram,
     /// Requests that wait for the slow lane.
     pub legacy_queue_depth: IntGauge,
-    /// Requests that the slow lane turned away because its queue was full.
+    /// Requests that the slow lane turned away.
     pub legacy_shed: IntCounter,
-    /// Time that one verification took, hashes of all its candidates together.
+    /// CPU time that password hashes took.
+    pub legacy_cpu_seconds: Counter,
+    /// Time from a request's entering the slow lane to its answer.
+    pub legacy_wait: Histogram,
+    /// Time that one hash took, rests included.
     pub legacy_verify_duration: Histogram,
     /// Tokens in the index, revoked ones included.
     pub index_tokens: IntGauge,
@@ -101,11 +105,20 @@ impl Metrics {
             ),
             legacy_shed: register.counter(
                 "portcullis_legacy_shed_total",
-                "Requests turned away because the slow lane's queue was full.",
+                "Requests turned away by the slow lane: no place in time, or too many wrong tokens.",
+            ),
+            legacy_cpu_seconds: register.float_counter(
+                "portcullis_legacy_cpu_seconds_total",
+                "CPU time of the slow lane's threads.",
+            ),
+            legacy_wait: register.histogram(
+                "portcullis_legacy_wait_seconds",
+                "Time from entering the slow lane to its answer, waiting included.",
+                upstream_buckets(),
             ),
             legacy_verify_duration: register.histogram(
                 "portcullis_legacy_verify_duration_seconds",
-                "Time that one verification in the slow lane took.",
+                "Time that one hash in the slow lane took, rests included.",
                 upstream_buckets(),
             ),
             index_tokens: register
@@ -271,6 +284,10 @@ impl Registrar<'_> {
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.add(IntCounter::new(name, help))
+    }
+
+    fn float_counter(&self, name: &str, help: &str) -> Counter {
+        self.add(Counter::new(name, help))
     }
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {

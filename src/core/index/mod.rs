@@ -84,6 +84,8 @@ pub enum IndexError {
 pub struct Candidate {
     /// The token.
     pub token_id: TokenId,
+    /// Its account, by which the slow lane is shared out.
+    pub account_id: AccountId,
     /// Its version: a remembered verification of another one is void.
     pub version: u64,
     /// Its password hash.
@@ -261,6 +263,7 @@ impl Index {
             alive(&slow.token.view(self.account(slow.token.account)?, true)).then_some(())?;
             Some(Candidate {
                 token_id: slow.token.id,
+                account_id: slow.token.account,
                 version: slow.version,
                 encoded: slow.encoded.clone()?,
             })

@@ -1,6 +1,6 @@
-use std::sync::Condvar;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Condvar, Mutex};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::config::Upgrade;
 use crate::core::record::Timestamp;
-use crate::legacy::verifier::{OutOfMemory, VerifierError};
+use crate::legacy::verifier::{Progress, Unverified, VerifierError};
 use crate::legacy::worker::CheckError;
 
 const SECRET: &str = "0123456789abcdef0123";
@@ -21,7 +21,7 @@ fn settings() -> Legacy {
         enabled: true,
         cutoff_end: Timestamp(0),
         threads: 1,
-        cpu_share: 0.25,
+        cpu_share: 1.0,
         queue_limit: 8,
         candidates_limit: 4,
         cache_ttl: Duration::from_secs(900),
@@ -31,7 +31,7 @@ fn settings() -> Legacy {
 }
 
 fn candidate(token_id: TokenId, version: u64, encoded: &str) -> Candidate {
-    Candidate { token_id, version, encoded: encoded.into() }
+    Candidate { token_id, account_id: 1, version, encoded: encoded.into() }
 }
 
 /// A secret that is told from others by a number, and one candidate.
@@ -41,7 +41,7 @@ fn request(number: u8) -> VerifyRequest {
 
 fn request_for(number: u8, candidates: Vec<Candidate>) -> VerifyRequest {
     let secret = Secret::parse(SECRET.to_owned()).unwrap();
-    VerifyRequest { digest: Digest([number; 32]), secret, candidates }
+    VerifyRequest { digest: Digest([number; 32]), secret, candidates, client: None }
 }
 
 const MATCHED: LaneVerdict = LaneVerdict::Matched { token_id: 7, version: 3 };
@@ -70,6 +70,10 @@ impl LaneObserver for Counter {
     fn queue_depth(&self, depth: usize) {
         self.deepest.fetch_max(depth, Ordering::SeqCst);
     }
+
+    fn answered(&self, cpu_seconds: f64, seconds: f64) {
+        assert!(0.0 <= cpu_seconds && 0.0 <= seconds);
+    }
 }
 
 impl Counter {
@@ -82,11 +86,11 @@ impl Counter {
 struct Gate {
     open: Mutex<bool>,
     opened: Condvar,
-    begun: Mutex<Sender<()>>,
+    begun: Mutex<Sender<TokenId>>,
 }
 
 impl Gate {
-    fn new() -> (Arc<Self>, Receiver<()>) {
+    fn new() -> (Arc<Self>, Receiver<TokenId>) {
         let (begun, begins) = channel();
         let gate = Self { open: Mutex::default(), opened: Condvar::new(), begun: begun.into() };
         (Arc::new(gate), begins)
@@ -99,8 +103,8 @@ impl Gate {
 
     fn check(self: &Arc<Self>) -> Arc<Check> {
         let gate = Arc::clone(self);
-        Arc::new(move |candidate, _| {
-            gate.begun.lock().unwrap().send(()).unwrap();
+        Arc::new(move |candidate, _, _| {
+            gate.begun.lock().unwrap().send(candidate.token_id).unwrap();
             let open = gate.open.lock().unwrap();
             drop(gate.opened.wait_while(open, |open| !*open).unwrap());
             plain_check(candidate)
@@ -112,7 +116,7 @@ impl Gate {
 fn plain_check(candidate: &Candidate) -> Result<bool, CheckError> {
     match &*candidate.encoded {
         "panic" => panic!("a hash that panics"),
-        "memory" => Err(OutOfMemory.into()),
+        "memory" => Err(Unverified::OutOfMemory.into()),
         "broken" => Err(VerifierError::UnknownForm.into()),
         other => Ok(other == "right"),
     }
@@ -120,7 +124,7 @@ fn plain_check(candidate: &Candidate) -> Result<bool, CheckError> {
 
 fn ungated(settings: &Legacy) -> (Arc<Lane>, Arc<Counter>) {
     let counter = Arc::new(Counter::default());
-    let check: Arc<Check> = Arc::new(|candidate, _| plain_check(candidate));
+    let check: Arc<Check> = Arc::new(|candidate, _, _| plain_check(candidate));
     let lane = Lane::start_with(settings, Arc::clone(&counter) as Arc<_>, check).unwrap();
     (lane, counter)
 }
@@ -129,7 +133,7 @@ struct Gated {
     lane: Arc<Lane>,
     counter: Arc<Counter>,
     gate: Arc<Gate>,
-    begins: Receiver<()>,
+    begins: Receiver<TokenId>,
 }
 
 fn gated(settings: &Legacy) -> Gated {
@@ -151,7 +155,7 @@ impl Gated {
 
     /// Waits until a thread has begun to hash.
     fn await_hash(&self) {
-        self.begins.recv_timeout(PATIENCE).unwrap();
+        let _token = self.begins.recv_timeout(PATIENCE).unwrap();
     }
 }
 
@@ -217,15 +221,156 @@ fn a_success_is_remembered_with_the_candidates_version() {
 }
 
 #[test]
-fn a_mismatch_is_not_remembered() {
+fn a_mismatch_is_remembered_for_the_same_candidates_alone() {
     let (lane, counter) = ungated(&settings());
     runtime().block_on(async {
-        for hashes in 1..=2 {
-            let wrong = request_for(1, vec![candidate(7, 3, "other")]);
-            assert_eq!(lane.verify(wrong).await, LaneVerdict::Mismatch);
+        let wrong = |version| request_for(1, vec![candidate(7, version, "other")]);
+        for _ in 0..3 {
+            assert_eq!(lane.verify(wrong(3)).await, LaneVerdict::Mismatch);
+        }
+        assert_eq!(counter.hashes(), 1);
+        assert_eq!(lane.verify(wrong(4)).await, LaneVerdict::Mismatch);
+        assert_eq!(counter.hashes(), 2);
+        let right = request_for(1, vec![candidate(7, 5, "right")]);
+        assert!(matches!(lane.verify(right).await, LaneVerdict::Matched { version: 5, .. }));
+    });
+}
+
+#[test]
+fn an_error_is_remembered_neither_as_a_match_nor_as_a_mismatch() {
+    let (lane, counter) = ungated(&settings());
+    runtime().block_on(async {
+        for hashes in 1..=3 {
+            let memory = vec![candidate(1, 1, "memory"), candidate(7, 3, "other")];
+            assert_eq!(lane.verify(request_for(1, memory)).await, LaneVerdict::Timeout);
             assert_eq!(counter.hashes(), hashes);
         }
+        for _ in 0..2 {
+            let broken = vec![candidate(2, 1, "broken")];
+            assert_eq!(lane.verify(request_for(2, broken)).await, LaneVerdict::Mismatch);
+        }
     });
+    assert_eq!(lane.remembered(&Digest([1; 32])), None);
+}
+
+#[test]
+fn who_guesses_too_often_is_not_hashed_for_and_what_is_remembered_still_counts() {
+    let (lane, counter) = ungated(&settings());
+    let from = |client: [u8; 4], number, encoded| {
+        let candidates = vec![candidate(7, 3, encoded)];
+        VerifyRequest { client: Some(client.into()), ..request_for(number, candidates) }
+    };
+    let guesser = [192, 0, 2, 1];
+    runtime().block_on(async {
+        assert_eq!(lane.verify(from(guesser, 0, "right")).await, MATCHED);
+        let mut guesses = 0;
+        let retry_after = loop {
+            guesses += 1;
+            match lane.verify(from(guesser, guesses, "other")).await {
+                LaneVerdict::Mismatch => assert!(guesses < 50, "guesses are not limited"),
+                LaneVerdict::Throttled { retry_after } => break retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(retry_after >= Duration::from_secs(1));
+        assert_eq!(counter.hashes(), usize::from(guesses));
+        assert_eq!(lane.verify(from(guesser, 0, "right")).await, MATCHED);
+        assert_eq!(lane.verify(from(guesser, 1, "other")).await, LaneVerdict::Mismatch);
+        assert_eq!(lane.verify(from([192, 0, 2, 2], 99, "right")).await, MATCHED);
+    });
+}
+
+#[test]
+fn an_account_does_not_wait_for_anothers_crowd() {
+    let gated = gated(&settings());
+    runtime().block_on(async {
+        let first = gated.begin(request(0)).await;
+        gated.await_hash();
+        let mut crowd = Vec::new();
+        for number in 1..=4 {
+            crowd.push(gated.begin(request(number)).await);
+        }
+        let full = gated.lane.verify(request(5)).await;
+        assert!(matches!(full, LaneVerdict::Full { .. }), "half of the places: {full:?}");
+        let other = Candidate { account_id: 2, ..candidate(8, 1, "right") };
+        let other = gated.begin(request_for(6, vec![other])).await;
+        gated.gate.open();
+        assert_eq!(first.await.unwrap(), MATCHED);
+        let theirs = LaneVerdict::Matched { token_id: 8, version: 1 };
+        assert_eq!(other.await.unwrap(), theirs);
+        for task in crowd {
+            assert_eq!(task.await.unwrap(), MATCHED);
+        }
+    });
+    assert_eq!(gated.begins.try_iter().collect::<Vec<_>>(), [7, 8, 7, 7, 7]);
+}
+
+/// A hash of ten slices, each of which uses up this much CPU time.
+fn sliced(slice: Duration, slices: Arc<AtomicUsize>) -> Arc<Check> {
+    Arc::new(move |candidate, _, pace| {
+        for done in 1..=10 {
+            slices.fetch_add(1, Ordering::SeqCst);
+            let began = Instant::now();
+            while began.elapsed() < slice {
+                std::hint::spin_loop();
+            }
+            if pace(Progress { done, total: 10 }).is_break() {
+                return Err(Unverified::Stopped.into());
+            }
+        }
+        plain_check(candidate)
+    })
+}
+
+#[test]
+fn the_lane_rests_between_slices_until_they_are_paid() {
+    let slices = Arc::new(AtomicUsize::new(0));
+    let check = sliced(Duration::from_millis(4), Arc::clone(&slices));
+    let settings = Legacy { cpu_share: 0.2 / cgroup::cpus(), ..settings() };
+    let lane = Lane::start_with(&settings, Arc::new(()), check).unwrap();
+    let began = Instant::now();
+    assert_eq!(runtime().block_on(lane.verify(request(1))), MATCHED);
+    // What the threads really used, less what they may use at once, takes five times as long.
+    let cost = lane.stats().mean_cost();
+    let least = cost.saturating_sub(Duration::from_millis(4 + 20 + 1)) * 5;
+    assert!(began.elapsed() >= least, "{:?} for {cost:?}", began.elapsed());
+    assert_eq!(slices.load(Ordering::SeqCst), 10);
+}
+
+#[test]
+fn a_hash_that_nobody_waits_for_is_stopped_between_slices() {
+    let (sender, began) = channel();
+    let (resume, resumed) = channel::<()>();
+    let (sender, resumed) = (Mutex::new(sender), Mutex::new(resumed));
+    let stopped = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&stopped);
+    let check: Arc<Check> = Arc::new(move |candidate, _, pace| {
+        let done = if &*candidate.encoded == "early" { 1 } else { 5 };
+        sender.lock().unwrap().send(()).unwrap();
+        resumed.lock().unwrap().recv().unwrap();
+        if pace(Progress { done, total: 10 }).is_break() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            return Err(Unverified::Stopped.into());
+        }
+        Ok(true)
+    });
+    let lane = Lane::start_with(&settings(), Arc::new(()), check).unwrap();
+    runtime().block_on(async {
+        for (number, encoded) in [(1, "early"), (2, "late")] {
+            let asked = Arc::clone(&lane);
+            let request = request_for(number, vec![candidate(7, 3, encoded)]);
+            let task = tokio::spawn(async move { asked.verify(request).await });
+            yield_now().await;
+            began.recv_timeout(PATIENCE).unwrap();
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+            resume.send(()).unwrap();
+        }
+    });
+    while lane.remembered(&Digest([2; 32])).is_none() {
+        thread::yield_now();
+    }
+    assert_eq!(stopped.load(Ordering::SeqCst), 1);
     assert_eq!(lane.remembered(&Digest([1; 32])), None);
 }
 
@@ -267,7 +412,7 @@ fn what_the_queue_cannot_hold_is_turned_away_at_once() {
         let running = gated.begin(request(1)).await;
         gated.await_hash();
         let waiting = gated.begin(request(2)).await;
-        assert_eq!(gated.lane.stats().queue_depth(), 1);
+        assert_eq!(gated.lane.queue_depth(), 1);
         let LaneVerdict::Full { retry_after } = gated.lane.verify(request(3)).await else {
             panic!("the queue took more than its limit");
         };
@@ -279,7 +424,7 @@ fn what_the_queue_cannot_hold_is_turned_away_at_once() {
         assert_eq!(gated.lane.verify(request(3)).await, MATCHED);
     });
     assert_eq!(gated.counter.shed.load(Ordering::SeqCst), 1);
-    assert_eq!(gated.lane.stats().queue_depth(), 0);
+    assert_eq!(gated.lane.queue_depth(), 0);
 }
 
 #[test]
@@ -369,7 +514,7 @@ fn the_threads_end_with_the_lane() {
     }
     let (sender, ended) = channel();
     let farewell = Farewell(sender.into());
-    let check: Arc<Check> = Arc::new(move |candidate, _| {
+    let check: Arc<Check> = Arc::new(move |candidate, _, _| {
         let _kept = &farewell;
         plain_check(candidate)
     });
@@ -385,7 +530,7 @@ fn the_threads_end_with_the_lane() {
 fn the_threads_are_named_and_have_the_lowest_priority() {
     let (sender, seen) = channel();
     let sender = Mutex::new(sender);
-    let check: Arc<Check> = Arc::new(move |candidate, _| {
+    let check: Arc<Check> = Arc::new(move |candidate, _, _| {
         let own = rustix::process::getpriority_process(Some(rustix::thread::gettid()));
         let name = thread::current().name().map(str::to_owned);
         sender.lock().unwrap().send((name, own.unwrap())).unwrap();

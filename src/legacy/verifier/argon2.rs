@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq;
 
 use super::bounds::within;
 use super::text::{base64, malformed, number, parameters, required};
-use super::{Bounds, OutOfMemory, VerifierError};
+use super::{Bounds, Unverified, VerifierError};
 
 /// Output lengths, in bytes: any shorter could be guessed, none longer is made.
 const OUTPUT_LEN: std::ops::RangeInclusive<usize> = 16..=64;
@@ -40,14 +40,25 @@ impl Argon2 {
     }
 
     /// Whether the secret is the one that was hashed.
-    pub(super) fn verify(&self, secret: &[u8]) -> Result<bool, OutOfMemory> {
+    pub(super) fn verify(&self, secret: &[u8]) -> Result<bool, Unverified> {
         let mut derived = vec![0; self.expected.len()];
         match self.context.hash_password_into(secret, &self.salt, &mut derived) {
             Ok(()) => Ok(derived.ct_eq(&self.expected).into()),
-            Err(Error::OutOfMemory) => Err(OutOfMemory),
+            Err(Error::OutOfMemory) => Err(Unverified::OutOfMemory),
             // Lengths of salt and output were checked; what is left is a secret of 4 GiB.
             Err(_) => Ok(false),
         }
+    }
+
+    /// Bytes that it fills.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        u64::from(self.context.params().m_cost()) * 1024
+    }
+
+    /// The parameters, for people.
+    pub(super) fn cost(&self) -> String {
+        let params = self.context.params();
+        format!("{} KiB, {} passes, {} lanes", params.m_cost(), params.t_cost(), params.p_cost())
     }
 }
 

@@ -50,7 +50,13 @@ pub enum VerifierError {
     },
 }
 
-/// The memory that a hash needs could not be had: neither a match nor a mismatch.
+/// Why a hash was not computed to its end: neither a match nor a mismatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the memory that the password hash needs could not be allocated")]
-pub struct OutOfMemory;
+pub enum Unverified {
+    /// The memory that it needs could not be had.
+    #[error("the memory that the password hash needs could not be allocated")]
+    OutOfMemory,
+    /// It was stopped between two slices.
+    #[error("the password hash was stopped on the way")]
+    Stopped,
+}

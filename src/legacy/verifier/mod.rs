@@ -9,10 +9,12 @@ mod bounds;
 mod error;
 mod pbkdf2;
 mod scrypt;
+mod slices;
 mod text;
 
 pub use bounds::Bounds;
-pub use error::{OutOfMemory, VerifierError};
+pub use error::{Unverified, VerifierError};
+pub use slices::{Pace, Progress, without_pause};
 
 use std::fmt;
 
@@ -64,21 +66,41 @@ impl PasswordHash {
     /// Whether the secret is the one that was hashed; compares in constant time. Takes as long
     /// as the hash asks for, and as much memory: not for a thread that others wait for.
     ///
-    /// Where the memory cannot be had this is `false`; [`Self::try_verify`] tells the two apart.
+    /// Where the memory cannot be had this is `false`; [`Self::verify_paced`] tells the two apart.
     pub fn verify(&self, secret: &[u8]) -> bool {
-        self.try_verify(secret).unwrap_or(false)
+        self.verify_paced(secret, &mut without_pause).unwrap_or(false)
     }
 
-    /// Like [`Self::verify`], for callers that answer a mismatch and a failure differently.
+    /// Like [`Self::verify`], asking `pace` about every millisecond whether to go on. Argon2 and
+    /// scrypt are computed in one go.
     ///
     /// # Errors
-    /// [`OutOfMemory`], which says nothing about the secret.
-    pub fn try_verify(&self, secret: &[u8]) -> Result<bool, OutOfMemory> {
+    /// [`Unverified`], which says nothing about the secret.
+    pub fn verify_paced(&self, secret: &[u8], pace: &mut Pace<'_>) -> Result<bool, Unverified> {
         match &self.scheme {
-            Scheme::Pbkdf2(hash) => Ok(hash.verify(secret)),
+            Scheme::Pbkdf2(hash) => hash.verify(secret, pace),
             Scheme::Argon2(hash) => hash.verify(secret),
-            Scheme::Bcrypt(hash) => Ok(hash.verify(secret)),
+            Scheme::Bcrypt(hash) => hash.verify(secret, pace),
             Scheme::Scrypt(hash) => Ok(hash.verify(secret)),
+        }
+    }
+
+    /// Bytes that verifying takes besides a few KiB: what memory-hard hashes ask for.
+    pub fn memory_bytes(&self) -> u64 {
+        match &self.scheme {
+            Scheme::Argon2(hash) => hash.memory_bytes(),
+            Scheme::Scrypt(hash) => hash.memory_bytes(),
+            Scheme::Pbkdf2(_) | Scheme::Bcrypt(_) => 0,
+        }
+    }
+
+    /// What verifying costs, by the hash's own parameters, for people.
+    pub fn cost(&self) -> String {
+        match &self.scheme {
+            Scheme::Pbkdf2(hash) => hash.cost(),
+            Scheme::Argon2(hash) => hash.cost(),
+            Scheme::Bcrypt(hash) => hash.cost(),
+            Scheme::Scrypt(hash) => hash.cost(),
         }
     }
 

@@ -1,16 +1,21 @@
 //! PBKDF2 with HMAC: Django's, PHC's and passlib's encodings.
 
-use ::pbkdf2::pbkdf2_hmac;
+use ::pbkdf2::hmac::digest::{FixedOutput, Update};
+use ::pbkdf2::hmac::{EagerHash, Hmac, KeyInit};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::bounds::within;
+use super::slices::keep;
 use super::text::{adapted_base64, fields, malformed, number, padded_base64, parameters, required};
-use super::{Bounds, VerifierError};
+use super::{Bounds, Pace, Unverified, VerifierError};
 
 /// Output lengths that a PHC string may name, in bytes: any shorter could be guessed.
 const NAMED_OUTPUT_LEN: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// Rounds between two pauses: about a millisecond.
+const SLICE_ROUNDS: u32 = 4_096;
 
 /// The hash function under HMAC.
 #[derive(Clone, Copy)]
@@ -77,15 +82,49 @@ impl Pbkdf2 {
     }
 
     /// Whether the secret is the one that was hashed.
-    pub(super) fn verify(&self, secret: &[u8]) -> bool {
+    pub(super) fn verify(&self, secret: &[u8], pace: &mut Pace<'_>) -> Result<bool, Unverified> {
+        let derived = match self.prf {
+            Prf::Sha1 => self.derive::<Sha1>(secret, pace),
+            Prf::Sha256 => self.derive::<Sha256>(secret, pace),
+            Prf::Sha512 => self.derive::<Sha512>(secret, pace),
+        }?;
+        Ok(derived.ct_eq(&self.expected).into())
+    }
+
+    /// The rounds, for people.
+    pub(super) fn cost(&self) -> String {
+        format!("{} rounds", self.rounds)
+    }
+
+    /// RFC 8018, section 5.2, with pauses.
+    fn derive<D: EagerHash>(
+        &self,
+        secret: &[u8],
+        pace: &mut Pace<'_>,
+    ) -> Result<Vec<u8>, Unverified> {
+        let prf = Hmac::<D>::new_from_slice(secret).expect("invariant: HMAC takes any key");
         let mut derived = vec![0; self.expected.len()];
-        let derive = match self.prf {
-            Prf::Sha1 => pbkdf2_hmac::<Sha1>,
-            Prf::Sha256 => pbkdf2_hmac::<Sha256>,
-            Prf::Sha512 => pbkdf2_hmac::<Sha512>,
-        };
-        derive(secret, &self.salt, self.rounds, &mut derived);
-        derived.ct_eq(&self.expected).into()
+        let output_len = self.prf.output_len();
+        let total = u64::from(self.rounds) * derived.len().div_ceil(output_len) as u64;
+        let mut done = 0;
+        for (number, block) in (1_u32..).zip(derived.chunks_mut(output_len)) {
+            let first = prf.clone().chain(&self.salt).chain(number.to_be_bytes());
+            let mut last = first.finalize_fixed();
+            add(block, &last);
+            let mut left = self.rounds - 1;
+            done += 1;
+            while left > 0 {
+                let slice = left.min(SLICE_ROUNDS);
+                for _ in 0..slice {
+                    last = prf.clone().chain(&last).finalize_fixed();
+                    add(block, &last);
+                }
+                left -= slice;
+                done += u64::from(slice);
+                keep(pace, done, total)?;
+            }
+        }
+        Ok(derived)
     }
 
     fn bounded(
@@ -123,4 +162,9 @@ fn as_named(form: &'static str, length: u64, expected: &[u8]) -> Result<(), Veri
         return Err(malformed(form, "its hash has not the length that it names"));
     }
     Ok(())
+}
+
+#[inline]
+fn add(block: &mut [u8], output: &[u8]) {
+    block.iter_mut().zip(output).for_each(|(sum, byte)| *sum ^= byte);
 }

@@ -67,6 +67,18 @@ impl Scrypt {
         ::scrypt::scrypt(secret, &self.salt, &self.params, &mut derived)
             .is_ok_and(|()| derived.ct_eq(&self.expected).into())
     }
+
+    /// Bytes that it fills: 128 N r, and 128 r for each of p.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let block = 128 * u64::from(self.params.r());
+        block * self.params.n() + block * u64::from(self.params.p())
+    }
+
+    /// The parameters, for people.
+    pub(super) fn cost(&self) -> String {
+        let (n, r, p) = (self.params.n(), self.params.r(), self.params.p());
+        format!("N = {n}, r = {r}, p = {p}")
+    }
 }
 
 fn params(

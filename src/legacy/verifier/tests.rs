@@ -1,3 +1,7 @@
+use std::ops::ControlFlow;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD as NO_PAD};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -264,5 +268,91 @@ proptest! {
                 let _ = PasswordHash::parse(&encoded, &bounds);
             }
         }
+    }
+}
+
+/// Every pause, and what comes of stopping at the first.
+fn pauses(encoded: &str, secret: &[u8]) -> (Vec<Progress>, bool, Result<bool, Unverified>) {
+    let hash = parse(encoded).unwrap();
+    let mut seen = Vec::new();
+    let matched = hash.verify_paced(secret, &mut |progress| {
+        seen.push(progress);
+        ControlFlow::Continue(())
+    });
+    let stopped = hash.verify_paced(secret, &mut |_| ControlFlow::Break(()));
+    (seen, matched.unwrap(), stopped)
+}
+
+#[test]
+fn pbkdf2_and_bcrypt_are_computed_in_slices_and_can_be_stopped_between_them() {
+    let secret = b"0123456789abcdef";
+    let mut derived = [0; 32];
+    ::pbkdf2::pbkdf2_hmac::<sha2::Sha256>(secret, b"salt", 10_000, &mut derived);
+    let pbkdf2 = format!("pbkdf2_sha256$10000$salt${}", STANDARD.encode(derived));
+    let (seen, matched, stopped) = pauses(&pbkdf2, secret);
+    assert!(matched);
+    assert_eq!(seen.iter().map(|progress| progress.done).collect::<Vec<_>>(), [4097, 8193]);
+    assert!(seen.iter().all(|progress| progress.total == 10_000));
+    assert_eq!(stopped, Err(Unverified::Stopped));
+
+    let bcrypt = ::bcrypt::hash(secret, 6).unwrap();
+    let (seen, matched, stopped) = pauses(&bcrypt, secret);
+    assert!(matched);
+    assert_eq!(seen.iter().map(|progress| progress.done).collect::<Vec<_>>(), [16, 32, 48]);
+    assert_eq!(stopped, Err(Unverified::Stopped));
+}
+
+#[test]
+fn cost_and_memory_are_those_that_the_hash_names() {
+    for (encoded, cost, memory) in [
+        (format!("pbkdf2_sha256$1000000$salt${HASH_32}="), "1000000 rounds", 0),
+        (format!("bcrypt$$2b$12${BCRYPT_BODY}"), "cost 12", 0),
+        (
+            format!("argon2$argon2id$v=19$m=102400,t=2,p=8$c29tZXNhbHQ${HASH_32}"),
+            "102400 KiB, 2 passes, 8 lanes",
+            100 << 20,
+        ),
+        (
+            format!("scrypt$16384$salt$8$5${}", hash_64()),
+            "N = 16384, r = 8, p = 5",
+            (16 << 20) + 5 * 1024,
+        ),
+    ] {
+        let hash = parse(&encoded).unwrap();
+        assert_eq!((hash.cost().as_str(), hash.memory_bytes()), (cost, memory));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn slices_make_no_difference(
+        secret in prop::collection::vec(any::<u8>(), 0..200), salt in "[a-zA-Z0-9]{1,40}", rounds in 1_u32..9000,
+    ) {
+        let mut derived = [0; 64];
+        let phc = |name: &str, derived: &[u8]| {
+            let (salt, hash) = (NO_PAD.encode(&salt), NO_PAD.encode(derived));
+            format!("${name}$i={rounds},l={}${salt}${hash}", derived.len())
+        };
+        // Two blocks and more of SHA-1, two of SHA-256, one of SHA-512.
+        ::pbkdf2::pbkdf2_hmac::<sha1::Sha1>(&secret, salt.as_bytes(), rounds, &mut derived);
+        prop_assert!(parse(&phc("pbkdf2-sha1", &derived)).unwrap().verify(&secret));
+        ::pbkdf2::pbkdf2_hmac::<sha2::Sha256>(&secret, salt.as_bytes(), rounds, &mut derived);
+        prop_assert!(parse(&phc("pbkdf2-sha256", &derived)).unwrap().verify(&secret));
+        ::pbkdf2::pbkdf2_hmac::<sha2::Sha512>(&secret, salt.as_bytes(), rounds, &mut derived);
+        prop_assert!(parse(&phc("pbkdf2-sha512", &derived)).unwrap().verify(&secret));
+        derived[0] ^= 1;
+        prop_assert!(!parse(&phc("pbkdf2-sha512", &derived)).unwrap().verify(&secret));
+    }
+
+    #[test]
+    fn bcrypt_is_the_one_of_the_crate_of_that_name(secret in "[!-~]{0,72}", cost in 4_u32..6) {
+        let encoded = ::bcrypt::hash(&secret, cost).unwrap();
+        let hash = parse(&encoded).unwrap();
+        prop_assert!(hash.verify(secret.as_bytes()));
+        let longer = format!("x{secret}");
+        let repeats = longer.len() > 72 && secret.bytes().all(|byte| byte == b'x');
+        prop_assert_eq!(hash.verify(longer.as_bytes()), repeats);
     }
 }

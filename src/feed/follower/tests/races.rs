@@ -29,6 +29,7 @@ impl LaneObserver for Silent {
     fn verified(&self, _: f64) {}
     fn shed(&self) {}
     fn queue_depth(&self, _: usize) {}
+    fn answered(&self, _: f64, _: f64) {}
 }
 
 /// What verifications wait for.
@@ -92,7 +93,7 @@ impl Race {
         let settings = world.follower.shared.live().config.legacy.clone();
         let check: Arc<Check> = Arc::new({
             let barrier = barrier.clone();
-            move |candidate, secret| {
+            move |candidate, secret, _| {
                 barrier.pass();
                 Ok(*candidate.encoded == *secret.expose())
             }
@@ -193,7 +194,7 @@ impl Race {
         drop(live);
         let (lane, secret) = (self.lane.clone(), Secret::parse(secret).unwrap());
         let (digest, candidates) = (request.digest, request.candidates);
-        let verify = VerifyRequest { digest, secret, candidates };
+        let verify = VerifyRequest { digest, secret, candidates, client: None };
         self.under_way.push((token, Box::pin(async move { lane.verify(verify).await })));
         // Begun, so that it is in the lane's queue.
         let last = self.under_way.len() - 1;
