@@ -4,7 +4,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, to_value};
 
 use super::accounts::CHANGED;
 use super::tally::Tally;
@@ -205,17 +206,22 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    /// Writes an audit event. `describe` gives the subject and the state before and after.
-    pub(super) fn audit(
+    /// Writes an audit event. `describe` gives the subject and the state before and after, whose
+    /// JSON has keys that are texts.
+    pub(super) fn audit<B: Serialize, A: Serialize>(
         &mut self,
         event: &Event,
-        describe: impl FnOnce() -> (String, Value, Value),
+        describe: impl FnOnce() -> (String, B, A),
     ) -> Result<(), StoreError> {
         let (subject, before, after) = describe();
         if self.actor.bulk {
             self.tally.count(event, &subject, &before, &after);
             return Ok(());
         }
+        let value = |written: Result<Value, serde_json::Error>| {
+            written.expect("invariant: keys are texts, and so there is a value")
+        };
+        let (before, after) = (value(to_value(before)), value(to_value(after)));
         self.write_audit(event.name, Some(event.account as i64), &subject, before, after)
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use blake3::Hasher;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::execute::Event;
@@ -39,10 +40,18 @@ struct Pending {
 
 impl Tally {
     /// Notes an event of the present command.
-    pub(super) fn count(&mut self, event: &Event, subject: &str, before: &Value, after: &Value) {
-        // A line of JSON, which no two events share.
-        let line = json!([event.name, event.account, subject, before, after]);
-        serde_json::to_writer(&mut self.text, &line).expect("invariant: a vector takes all");
+    pub(super) fn count(
+        &mut self,
+        event: &Event,
+        subject: &str,
+        before: &impl Serialize,
+        after: &impl Serialize,
+    ) {
+        // A line of JSON, which no two events share. Not by way of a value, which would have to be
+        // made for each of a million tokens.
+        let line = (event.name, event.account, subject, before, after);
+        serde_json::to_writer(&mut self.text, &line)
+            .expect("invariant: keys are texts, and a vector takes all");
         self.text.push(b'\n');
         let token = subject.strip_prefix("token:").and_then(|id| id.parse().ok());
         self.pending.push(Pending { event: event.name, account: event.account, token });
@@ -52,9 +61,9 @@ impl Tally {
     pub(super) fn settle(&mut self, succeeded: bool) {
         if succeeded && !self.pending.is_empty() {
             self.digest.update(&self.text);
-            for pending in std::mem::take(&mut self.pending) {
-                self.take_in(&pending);
-            }
+            let mut pending = std::mem::take(&mut self.pending);
+            pending.drain(..).for_each(|pending| self.take_in(&pending));
+            self.pending = pending;
         }
         self.pending.clear();
         self.text.clear();

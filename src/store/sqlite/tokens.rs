@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 use rusqlite::{OptionalExtension, params};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::execute::{Event, Executor, Subject};
@@ -353,21 +354,37 @@ impl Executor<'_> {
         let name = event(token.user_id, "service_token.created", "account_scoped_pat.created");
         let keys = &self.rules.audit_keys;
         self.audit(&Event { name, account: token.account_id }, || {
-            let after = json!({
-                "name": token.name,
-                "user_id": token.user_id,
-                "state": token.state,
-                "created_at": token.created_at,
-                "not_before": token.not_before,
-                "expires_at": token.expires_at,
-                "allow_ips": token.allow_ips,
-                "grants": token.grants,
-                "verifier": token.verifier.kind(),
-                "fingerprint": keys.fingerprint(&token.verifier),
-            });
+            let NewToken { name, user_id, state, created_at, not_before, expires_at, .. } = token;
+            let after = Created {
+                allow_ips: &token.allow_ips,
+                created_at: *created_at,
+                expires_at: *expires_at,
+                fingerprint: keys.fingerprint(&token.verifier),
+                grants: &token.grants,
+                name,
+                not_before: *not_before,
+                state: *state,
+                user_id: *user_id,
+                verifier: token.verifier.kind(),
+            };
             (subject(id), Value::Null, after)
         })
     }
+}
+
+/// What the audit log says of a new token, in the order that JSON values have.
+#[derive(Serialize)]
+struct Created<'t> {
+    allow_ips: &'t [IpNet],
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    fingerprint: Option<String>,
+    grants: &'t [Grant],
+    name: &'t str,
+    not_before: Option<Timestamp>,
+    state: TokenState,
+    user_id: Option<UserId>,
+    verifier: &'static str,
 }
 
 /// Those of `grants` that are not among `others`.
