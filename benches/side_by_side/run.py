@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""CPU per proxied request: Portcullis and HAProxy, in turn, on one machine.
+"""CPU per proxied request: Portcullis, HAProxy and a bare hyper proxy, in turn, on one machine.
 
-Each proxy runs one worker pinned to one core and checks the same tokens in front of the same
-nginx; load (wrk) and nginx share another core. HTTP/1.1 keep-alive. A run's figure is the CPU
+Each proxy runs one worker pinned to one core in front of the same nginx; load (wrk) and nginx
+share another core. Portcullis and HAProxy check the same tokens. The bare proxies check nothing
+(bare_proxy.rs): `pooled` is hyper's server with hyper-util's client, `paired` the least that can
+be done with hyper. HTTP/1.1 keep-alive. A run's figure is the CPU
 time of the proxy's processes over the requests that were answered, so that it does not depend on
 how much time the other core left. Runs alternate; what counts is the median of the ratios.
 
     benches/side_by_side/run.py [--pairs 5] [--seconds 10] [--tokens 1000000] [--connections 64]
                                 [--binary target/release/portcullis]
+                                [--bare target/release/examples/bare_proxy]
 
-Needs nginx, haproxy and wrk (Debian: nginx-light haproxy wrk) and two cores.
+Needs nginx, haproxy and wrk (Debian: nginx-light haproxy wrk), two cores, and
+`cargo build --release --bin portcullis --example bare_proxy`.
 """
 
 import argparse
@@ -34,7 +38,7 @@ import urllib.request
 TICKS = os.sysconf("SC_CLK_TCK")
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SAMPLE = 200_000
-UPSTREAM, GATE, ADMIN, HAPROXY = 19000, 19001, 19002, 19003
+UPSTREAM, GATE, ADMIN, HAPROXY, BARE = 19000, 19001, 19002, 19003, 19004
 
 
 def base62(number, length):
@@ -231,26 +235,39 @@ def main():
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--binary", type=pathlib.Path, default=pathlib.Path("target/release/portcullis"))
+    parser.add_argument("--bare", type=pathlib.Path, default=pathlib.Path("target/release/examples/bare_proxy"))
     arguments = parser.parse_args()
     missing = [tool for tool in ["nginx", "haproxy", "wrk", "taskset"] if not shutil.which(tool)]
-    if missing or not arguments.binary.exists():
-        sys.exit(f"missing: {', '.join(missing) or arguments.binary}")
+    missing += [str(binary) for binary in [arguments.binary, arguments.bare] if not binary.exists()]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix="side-by-side-") as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
         set_up(folder, arguments)
-        gate = [str(arguments.binary), "-c", str(folder / "gate/portcullis.toml"), "serve"]
-        haproxy = ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")]
-        ratios = []
         with running(["taskset", "-c", "1", "nginx", "-c", str(folder / "nginx.conf")], UPSTREAM):
-            for pair in range(arguments.pairs):
-                ours = measure(folder, gate, GATE, arguments, gate_ready)
-                theirs = measure(folder, haproxy, HAPROXY, arguments)
-                ratios.append(ours[0] / theirs[0])
-                print(f"pair {pair + 1}: portcullis {ours[0]:.2f} µs/request ({ours[1]:.0f}/s, {ours[2]:.0f} MiB), "
-                      f"haproxy {theirs[0]:.2f} ({theirs[1]:.0f}/s, {theirs[2]:.0f} MiB), ratio {ratios[-1]:.3f}", flush=True)
-        print(f"CPU per request, portcullis / haproxy: median {statistics.median(ratios):.3f}, "
-              f"{min(ratios):.3f} to {max(ratios):.3f}")
+            compare(folder, arguments)
+
+
+def compare(folder, arguments):
+    """Every proxy once a round; the ratios are those of one round."""
+    bare = [str(arguments.bare), str(BARE), str(UPSTREAM)]
+    proxies = {
+        "portcullis": ([str(arguments.binary), "-c", str(folder / "gate/portcullis.toml"), "serve"], GATE, gate_ready),
+        "haproxy": (["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], HAPROXY, None),
+        "bare pooled": ([*bare, "pooled"], BARE, None),
+        "bare paired": ([*bare, "paired"], BARE, None),
+    }
+    ratios = {name: [] for name in proxies if name != "portcullis"}
+    for number in range(arguments.pairs):
+        found = {name: measure(folder, command, port, arguments, ready) for name, (command, port, ready) in proxies.items()}
+        for name, (cpu, rate, resident) in found.items():
+            print(f"round {number + 1}: {name:11} {cpu:6.2f} µs/request, {rate:.0f}/s, {resident:.0f} MiB", flush=True)
+        for name, collected in ratios.items():
+            collected.append(found["portcullis"][0] / found[name][0])
+    for name, collected in ratios.items():
+        print(f"CPU per request, portcullis / {name}: median {statistics.median(collected):.3f}, "
+              f"{min(collected):.3f} to {max(collected):.3f}")
 
 
 if __name__ == "__main__":
