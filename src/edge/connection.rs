@@ -1,6 +1,6 @@
 //! One client connection: HTTP/1.1 or HTTP/2, its time limits, and its graceful end.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Version};
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) peer: Option<IpAddr>,
     /// Ends the connection when it expires.
     pub(crate) watch: Watch,
+    /// The peer's address as upstreams are told, from the first request that needs it.
+    peer_text: OnceCell<HeaderValue>,
     header_timeout: Duration,
     phase: Cell<Phase>,
     /// On an idle HTTP/2 connection, bytes are pings and windows more often than heads.
@@ -67,10 +69,20 @@ impl Connection {
         Self {
             peer,
             watch,
+            peer_text: OnceCell::new(),
             header_timeout,
             phase: Cell::new(Phase::Head),
             is_http2: Cell::new(false),
         }
+    }
+
+    /// A client's address as upstreams are told; most often it is the peer's.
+    pub(crate) fn client_text(&self, client: IpAddr) -> HeaderValue {
+        let text = || {
+            HeaderValue::try_from(client.to_string())
+                .expect("invariant: addresses are visible ASCII")
+        };
+        if self.peer == Some(client) { self.peer_text.get_or_init(text).clone() } else { text() }
     }
 
     /// Bytes came in.
@@ -141,12 +153,9 @@ async fn run(
     limits: &Limits,
 ) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
     let service = service_fn(|request: Request<Incoming>| {
-        let (worker, connection) = (worker.clone(), connection.clone());
-        async move {
-            let answering = connection.begin(request.version());
-            let answer = service::answer(&worker, &connection, request).await;
-            Ok::<_, Infallible>(answer.map(|body| body.with(answering)))
-        }
+        let answering = connection.begin(request.version());
+        let answer = service::answer(worker, connection, request);
+        async move { Ok::<_, Infallible>(answer.await.map(|body| body.with(answering))) }
     });
     let builder = builder(limits);
     let serving = builder.serve_connection(TokioIo::new(socket), service);

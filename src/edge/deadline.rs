@@ -4,7 +4,7 @@
 //! that keeps within its limits costs no timer at all; limits are exact to two ticks.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -84,6 +84,10 @@ pub(crate) struct Watch {
     owner: Rc<Deadlines>,
 }
 
+/// Lets a watch be made to expire with another.
+#[derive(Debug)]
+pub(crate) struct WatchEnd(Rc<State>);
+
 impl Watch {
     /// Expires this long from now and up to two ticks more, unless set again or cleared.
     pub(crate) fn set(&self, limit: Duration) {
@@ -95,9 +99,14 @@ impl Watch {
         self.state.deadline.set(None);
     }
 
+    /// What another watch can be linked to, also where this one is not at hand.
+    pub(crate) fn end(&self) -> WatchEnd {
+        WatchEnd(self.state.clone())
+    }
+
     /// Expires the other too when this one does.
-    pub(crate) fn link(&self, other: &Self) {
-        *self.state.linked.borrow_mut() = Some(other.state.clone());
+    pub(crate) fn link(&self, other: &WatchEnd) {
+        *self.state.linked.borrow_mut() = Some(other.0.clone());
     }
 
     /// Whether it has expired; wakes the task when it does.
@@ -113,13 +122,20 @@ impl Watch {
     }
 
     /// The output of a future, or `None` where this expires first.
-    pub(crate) async fn limit<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = std::pin::pin!(future);
-        poll_fn(|cx| match future.as_mut().poll(cx) {
+    pub(crate) fn poll_limited<F: Future + ?Sized>(
+        &self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        match future.poll(cx) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => self.poll_expired(cx).map(|()| None),
-        })
-        .await
+        }
+    }
+
+    /// The time, up to a tick ago: what is measured in many ticks need not ask the clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.owner.now.get()
     }
 }
 
@@ -134,23 +150,26 @@ impl Drop for Watch {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_watch_ends_a_future_that_takes_too_long_and_no_other() {
+    #[test]
+    fn a_watch_ends_a_future_that_takes_too_long_and_no_other() {
         let deadlines = Rc::new(Deadlines::default());
         let (slow, cleared) = (deadlines.watch(), deadlines.watch());
         slow.set(Duration::ZERO);
         cleared.set(Duration::ZERO);
         cleared.clear();
         deadlines.tick(Instant::now() + 2 * TICK);
-        assert_eq!(slow.limit(std::future::pending::<()>()).await, None);
-        assert_eq!(cleared.limit(std::future::ready(7)).await, Some(7));
+        let cx = &mut Context::from_waker(Waker::noop());
+        let endless = std::pin::pin!(std::future::pending::<()>());
+        assert_eq!(slow.poll_limited(endless, cx), Poll::Ready(None));
+        let done = std::pin::pin!(std::future::ready(7));
+        assert_eq!(cleared.poll_limited(done, cx), Poll::Ready(Some(7)));
     }
 
     #[test]
     fn a_linked_watch_expires_too_and_slots_are_used_again() {
         let deadlines = Rc::new(Deadlines::default());
         let (connection, exchange) = (deadlines.watch(), deadlines.watch());
-        exchange.link(&connection);
+        exchange.link(&connection.end());
         exchange.set(Duration::ZERO);
         deadlines.tick(Instant::now() + 2 * TICK);
         let cx = Context::from_waker(Waker::noop());

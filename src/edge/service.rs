@@ -20,69 +20,133 @@ use crate::core::token::Secret;
 use crate::core::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
 use crate::legacy::{LaneVerdict, VerifyRequest};
 use crate::observe::metrics::Origin;
-use crate::proxy::{Identity, Plan, forward};
+use crate::proxy::{Forwarding, Identity, Plan, Pool, forward};
 
 /// Seconds after which a caller may try again where nothing better is known.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// Answers one request.
-pub(crate) async fn answer(
+/// Answers one request. It is decided and, if it may be, sent to its upstream before this
+/// returns; what is returned waits for the answer.
+pub(crate) fn answer(
     worker: &Rc<Worker>,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-) -> Response<GateBody> {
+) -> impl Future<Output = Response<GateBody>> + use<> {
     let started = Instant::now();
     let (head, incoming) = request.into_parts();
-    let decision_id = worker.ids.next();
-    let decided = match first(worker, connection, &head, &decision_id, started) {
-        First::Decided(decided) => decided,
+    let asked = Asked { head, incoming, decision_id: worker.ids.next(), started };
+    let answer = match first(worker, connection, &asked) {
+        First::Decided(decided) => Ok(act(worker, connection, asked, decided)),
         First::Slow(slow) => {
-            Box::pin(ask_lane(worker, connection, &head, &decision_id, started, *slow)).await
+            Err(Box::pin(after_lane(worker.clone(), connection.clone(), asked, *slow)))
         }
     };
-    match decided {
-        Decided::Forward(plan, upstream) => {
-            pass_on(worker, connection, plan, upstream, head, incoming, started).await
+    async move {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(lane) => lane.await,
+        };
+        match answer {
+            Answer::Own(response) => response,
+            Answer::Upstream(passing) => passing.finish().await,
         }
+    }
+}
+
+/// A request, from its first look to its answer.
+struct Asked {
+    head: request::Parts,
+    incoming: Incoming,
+    decision_id: HeaderValue,
+    started: Instant,
+}
+/// Does what was decided.
+fn act(worker: &Rc<Worker>, connection: &Rc<Connection>, asked: Asked, decided: Decided) -> Answer {
+    let format = Format::of(&asked.head.headers);
+    let Asked { head, incoming, decision_id, started } = asked;
+    let (plan, upstream) = match decided {
+        Decided::Forward(plan, upstream) => (plan, upstream),
         Decided::Refuse(refusal) => {
             worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), None);
             worker.metrics.overhead(started.elapsed());
-            refusal.response(Format::of(&head.headers), Some(decision_id))
+            return Answer::Own(refusal.response(format, Some(decision_id)));
         }
-    }
-}
-
-/// Forwards a request that was permitted; `upstream` is the position of its upstream.
-async fn pass_on(
-    worker: &Worker,
-    connection: &Connection,
-    plan: Plan,
-    upstream: usize,
-    head: request::Parts,
-    incoming: Incoming,
-    started: Instant,
-) -> Response<GateBody> {
-    let format = Format::of(&head.headers);
-    let (pool, decision_id) = (plan.pool.clone(), plan.decision_id.clone());
-    let named = Some((upstream, pool.upstream().name.as_str()));
-    let deciding = started.elapsed();
-    let watch = worker.deadlines.watch();
-    match forward(plan, head, incoming, watch, &connection.watch).await {
-        Ok(forwarded) => {
-            worker.metrics.upstream(forwarded.took);
-            worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));
-            worker.metrics.answered(Origin::Upstream, forwarded.head.status.as_u16(), named);
-            Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
-        }
+    };
+    let (pool, watch) = (plan.pool.clone(), worker.deadlines.watch());
+    match forward(plan, head, incoming, watch, connection.watch.end()) {
+        Ok(forwarding) => Answer::Upstream(Passing {
+            before: forwarding.started().duration_since(started),
+            worker: worker.clone(),
+            forwarding,
+            pool,
+            upstream,
+            decision_id,
+            format,
+            started,
+        }),
         Err(refusal) => {
-            worker.metrics.overhead(deciding);
+            let named = Some((upstream, pool.upstream().name.as_str()));
+            worker.metrics.overhead(started.elapsed());
             worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), named);
-            refusal.response(format, Some(decision_id))
+            Answer::Own(refusal.response(format, Some(decision_id)))
         }
     }
 }
 
-/// What the first look at the index comes to.
+/// Asks the lane, then does what was decided.
+async fn after_lane(
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    asked: Asked,
+    slow: Slow,
+) -> Answer {
+    let decided = ask_lane(&worker, &connection, &asked, slow).await;
+    act(&worker, &connection, asked, decided)
+}
+
+/// What a decision came to.
+enum Answer {
+    Own(Response<GateBody>),
+    Upstream(Passing),
+}
+
+/// A request on its way to its upstream.
+struct Passing {
+    forwarding: Forwarding,
+    worker: Rc<Worker>,
+    pool: Rc<Pool>,
+    /// Position of the upstream.
+    upstream: usize,
+    decision_id: HeaderValue,
+    format: Format,
+    started: Instant,
+    /// Time until it was sent.
+    before: Duration,
+}
+
+impl Passing {
+    async fn finish(self) -> Response<GateBody> {
+        let Self { forwarding, worker, pool, upstream, decision_id, format, started, before } =
+            self;
+        let named = Some((upstream, pool.upstream().name.as_str()));
+        match forwarding.await {
+            Ok(forwarded) => {
+                worker.metrics.upstream(forwarded.took);
+                worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));
+                worker.metrics.answered(Origin::Upstream, forwarded.head.status.as_u16(), named);
+                Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
+            }
+            Err(refusal) => {
+                worker.metrics.overhead(before);
+                worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), named);
+                refusal.response(format, Some(decision_id))
+            }
+        }
+    }
+}
+
+/// What the first look at the index comes to. Not boxed: nearly every request is decided.
+#[allow(clippy::large_enum_variant)]
 enum First {
     Decided(Decided),
     Slow(Box<Slow>),
@@ -103,36 +167,25 @@ struct Slow {
 }
 
 /// The first decision. The index is borrowed only here, never across a wait.
-fn first(
-    worker: &Worker,
-    connection: &Connection,
-    head: &request::Parts,
-    decision_id: &HeaderValue,
-    started: Instant,
-) -> First {
+fn first(worker: &Worker, connection: &Connection, asked: &Asked) -> First {
+    let Asked { head, started, .. } = asked;
     let live = worker.shared.live();
     let setup = worker.setup(&live.config);
     let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
     let Some(index) = &live.index else {
         let reason = facts.ambiguity.map_or(Reason::NoIndex, |_| Reason::BadRequest);
         let denial = deny(&facts, reason, Lane::None);
-        return First::Decided(refuse(
-            worker,
-            &setup,
-            &facts,
-            denial,
-            RETRY_AFTER_SECONDS,
-            started,
-        ));
+        let refused = refuse(worker, &setup, &facts, denial, RETRY_AFTER_SECONDS, *started);
+        return First::Decided(refused);
     };
     let verdict = match decide(index, &facts, now()) {
         Verdict::Slow(request) => match remembered(worker, index, &request) {
             Some(token) => resume(index, &facts, token, Lane::Cached, now()),
-            None => return slow(worker, &setup, &facts, request, started),
+            None => return slow(worker, &setup, &facts, request, *started),
         },
         verdict => verdict,
     };
-    First::Decided(conclude(worker, &setup, &facts, verdict, decision_id, started))
+    First::Decided(conclude(worker, connection, asked, &setup, &facts, verdict))
 }
 
 /// The token that the lane remembers this secret to be, unless it has changed since.
@@ -166,14 +219,8 @@ fn slow(
 }
 
 /// Waits for the slow lane, then decides again by what is in force by then.
-async fn ask_lane(
-    worker: &Worker,
-    connection: &Connection,
-    head: &request::Parts,
-    decision_id: &HeaderValue,
-    started: Instant,
-    slow: Slow,
-) -> Decided {
+async fn ask_lane(worker: &Worker, connection: &Connection, asked: &Asked, slow: Slow) -> Decided {
+    let Asked { head, started, .. } = asked;
     let Slow { request, secret, client } = slow;
     let SlowRequest { digest, candidates, .. } = request;
     let lane = worker.lane.load_full();
@@ -185,12 +232,12 @@ async fn ask_lane(
     let setup = worker.setup(&live.config);
     let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
     let refuse = |reason, retry_after| {
-        refuse(worker, &setup, &facts, deny(&facts, reason, Lane::Slow), retry_after, started)
+        refuse(worker, &setup, &facts, deny(&facts, reason, Lane::Slow), retry_after, *started)
     };
     match (verdict, &live.index) {
         (LaneVerdict::Matched { token_id, .. }, Some(index)) => {
             let verdict = resume(index, &facts, token_id, Lane::Slow, now());
-            conclude(worker, &setup, &facts, verdict, decision_id, started)
+            conclude(worker, connection, asked, &setup, &facts, verdict)
         }
         (LaneVerdict::Matched { .. }, None) => refuse(Reason::NoIndex, RETRY_AFTER_SECONDS),
         (LaneVerdict::Mismatch, _) => refuse(Reason::LegacyMismatch, RETRY_AFTER_SECONDS),
@@ -209,12 +256,13 @@ async fn ask_lane(
 
 fn conclude(
     worker: &Worker,
+    connection: &Connection,
+    asked: &Asked,
     setup: &Setup,
     facts: &Facts<'_>,
     verdict: Verdict<'_>,
-    decision_id: &HeaderValue,
-    started: Instant,
 ) -> Decided {
+    let started = asked.started;
     match verdict {
         Verdict::Allow(permit) => {
             if let Err(refused) = setup.limits.admit(&permit, facts, Instant::now) {
@@ -222,7 +270,9 @@ fn conclude(
                 return refuse(worker, setup, facts, refused.denial, wait, started);
             }
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
-            Decided::Forward(plan(setup, &permit, facts, decision_id), permit.upstream())
+            let client = facts.client.map(|client| connection.client_text(client));
+            let plan = plan(setup, &permit, client, &asked.decision_id);
+            Decided::Forward(plan, permit.upstream())
         }
         Verdict::Deny(denial) => refuse(worker, setup, facts, denial, RETRY_AFTER_SECONDS, started),
         // Only a first decision asks the lane.
@@ -260,7 +310,12 @@ fn deny(facts: &Facts<'_>, reason: Reason, lane: Lane) -> Denial {
 
 /// What a permit comes to. Only with a permit is there a plan, and only by a plan is a request
 /// forwarded.
-fn plan(setup: &Setup, permit: &Permit<'_>, facts: &Facts<'_>, decision_id: &HeaderValue) -> Plan {
+fn plan(
+    setup: &Setup,
+    permit: &Permit<'_>,
+    client: Option<HeaderValue>,
+    decision_id: &HeaderValue,
+) -> Plan {
     let identity = permit.token().map(|token| {
         let mut permission_sets = String::new();
         permit.write_permission_sets(&mut permission_sets);
@@ -279,7 +334,7 @@ fn plan(setup: &Setup, permit: &Permit<'_>, facts: &Facts<'_>, decision_id: &Hea
         pool: setup.upstreams.pool(permit.upstream()).clone(),
         identity,
         decision_id: decision_id.clone(),
-        client: facts.client,
+        client,
         credential_headers: credentials_to_strip(setup, permit),
         body_limit: route_limit.or(setup.config.limits.body_bytes),
         is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),

@@ -124,7 +124,7 @@ impl UpstreamBody {
     fn end(&mut self) {
         self.exchange.watch().clear();
         if let Some(lease) = self.lease.take() {
-            lease.give_back();
+            lease.give_back(self.exchange.watch().now());
         }
     }
 }

@@ -1,12 +1,15 @@
 //! One request, one upstream, one answer.
 
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 
 use super::body::{RequestBody, UpstreamBody};
 use super::connect::ConnectError;
@@ -14,7 +17,7 @@ use super::exchange::Exchange;
 use super::headers::{self, Identity};
 use super::pool::{Lease, Pool};
 use crate::edge::Refusal;
-use crate::edge::deadline::Watch;
+use crate::edge::deadline::{Watch, WatchEnd};
 
 /// What a permit came to: everything that forwarding needs, independent of the index.
 #[derive(Debug)]
@@ -22,7 +25,8 @@ pub(crate) struct Plan {
     pub(crate) pool: Rc<Pool>,
     pub(crate) identity: Option<Identity>,
     pub(crate) decision_id: HeaderValue,
-    pub(crate) client: Option<std::net::IpAddr>,
+    /// The client's address, as the upstream is told.
+    pub(crate) client: Option<HeaderValue>,
     /// Headers that are not passed on.
     pub(crate) credential_headers: Rc<[HeaderName]>,
     pub(crate) body_limit: Option<u64>,
@@ -36,60 +40,117 @@ pub(crate) struct Forwarded {
     pub(crate) took: Duration,
 }
 
-/// Forwards a request. `connection` is ended with an exchange that stalls in its body.
-pub(crate) async fn forward(
+/// A request that was sent or, if no idle connection took it, is about to be.
+pub(crate) struct Forwarding {
+    sending: Pin<Box<dyn Future<Output = Result<Answer, SendError>>>>,
+    exchange: Rc<Exchange>,
+    connection: WatchEnd,
+    pool: Rc<Pool>,
+    decision_id: Option<HeaderValue>,
+    is_legacy: bool,
+    started: Instant,
+}
+
+type Answer = (Response<Incoming>, Lease);
+
+/// Forwards a request: as much as can be done without waiting is done at once, so that little has
+/// to be kept while the upstream works. `connection` is ended with an exchange that stalls in its
+/// body.
+///
+/// # Errors
+/// The request cannot be sent.
+pub(crate) fn forward(
     mut plan: Plan,
     head: request::Parts,
     incoming: Incoming,
     watch: Watch,
-    connection: &Watch,
-) -> Result<Forwarded, Refusal> {
+    connection: WatchEnd,
+) -> Result<Forwarding, Refusal> {
     if too_large(&head, plan.body_limit) {
         return Err(Refusal::BodyTooLarge);
     }
-    let pool = plan.pool.clone();
-    let upstream = pool.upstream();
+    let upstream = plan.pool.upstream();
     let exchange = Rc::new(Exchange::new(watch, upstream.idle_timeout, upstream.response_timeout));
     let has_body = !incoming.is_end_stream();
     let credentials = plan.credential_headers.clone();
     let body = RequestBody::new(incoming, exchange.clone(), plan.body_limit, credentials);
     let request = outgoing(&mut plan, head, body)?;
-    let started = Instant::now();
     match has_body {
         true => exchange.moved(),
         false => exchange.sent(),
     }
-    let answer = exchange.watch().limit(send(&pool, request)).await;
-    let (response, lease) = match answer {
-        Some(Ok(answer)) => answer,
-        Some(Err(_)) if exchange.is_too_large() => return Err(Refusal::BodyTooLarge),
-        Some(Err(_)) if exchange.is_broken() => return Err(Refusal::BrokenBody),
-        Some(Err(error)) => return Err(refusal(&error, &upstream.name)),
-        None => {
-            tracing::warn!(upstream = upstream.name, "no response head in time");
-            return Err(Refusal::GatewayTimeout);
+    let Plan { pool, decision_id, is_legacy, .. } = plan;
+    let started = Instant::now();
+    let sending = Box::pin(send(pool.clone(), request, exchange.watch().now()));
+    let decision_id = Some(decision_id);
+    Ok(Forwarding { sending, exchange, connection, pool, decision_id, is_legacy, started })
+}
+
+impl Future for Forwarding {
+    type Output = Result<Forwarded, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { sending, exchange, .. } = &mut *self;
+        let answer = ready!(exchange.watch().poll_limited(sending.as_mut(), cx));
+        Poll::Ready(match answer {
+            Some(Ok((response, lease))) => self.accept(response, lease),
+            Some(Err(error)) => Err(self.failure(&error)),
+            None => {
+                tracing::warn!(upstream = self.pool.upstream().name, "no response head in time");
+                Err(Refusal::GatewayTimeout)
+            }
+        })
+    }
+}
+
+impl Forwarding {
+    /// When the request was sent.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    fn accept(&mut self, response: Response<Incoming>, lease: Lease) -> Result<Forwarded, Refusal> {
+        let took = self.started.elapsed();
+        self.exchange.watch().link(&self.connection);
+        self.exchange.answered();
+        let (mut head, incoming) = response.into_parts();
+        check(&head, &self.pool.upstream().name)?;
+        // The upstream's version is between it and the gate.
+        head.version = Version::default();
+        headers::strip_response(&mut head.headers);
+        if let Some(decision_id) = self.decision_id.take() {
+            head.headers.insert(crate::edge::DECISION_ID, decision_id);
         }
-    };
-    let took = started.elapsed();
-    exchange.watch().link(connection);
-    exchange.answered();
-    let (mut head, incoming) = response.into_parts();
+        if self.is_legacy {
+            headers::notice(&mut head.headers);
+        }
+        let body = UpstreamBody::new(incoming, self.exchange.clone(), lease);
+        Ok(Forwarded { head, body, took })
+    }
+
+    /// Why there is no answer, and whose fault that is.
+    fn failure(&self, error: &SendError) -> Refusal {
+        if self.exchange.is_too_large() {
+            Refusal::BodyTooLarge
+        } else if self.exchange.is_broken() {
+            Refusal::BrokenBody
+        } else {
+            refusal(error, &self.pool.upstream().name)
+        }
+    }
+}
+
+/// Whether an answer can be passed on.
+fn check(head: &response::Parts, upstream: &str) -> Result<(), Refusal> {
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        tracing::warn!(upstream = upstream.name, "switched protocols without having been asked");
+        tracing::warn!(upstream, "switched protocols without having been asked");
         return Err(Refusal::BadGateway);
     }
     if headers::has_two_lengths(&head.headers) {
-        tracing::warn!(upstream = upstream.name, "the length of the answer is ambiguous");
+        tracing::warn!(upstream, "the length of the answer is ambiguous");
         return Err(Refusal::BadGateway);
     }
-    // The upstream's version is between it and the gate.
-    head.version = Version::default();
-    headers::strip_response(&mut head.headers);
-    head.headers.insert(crate::edge::DECISION_ID, plan.decision_id);
-    if plan.is_legacy {
-        headers::notice(&mut head.headers);
-    }
-    Ok(Forwarded { head, body: UpstreamBody::new(incoming, exchange, lease), took })
+    Ok(())
 }
 
 fn too_large(head: &request::Parts, limit: Option<u64>) -> bool {
@@ -120,7 +181,8 @@ fn outgoing(
     if !body.is_end_stream() {
         headers::frame_body(&mut head.headers);
     }
-    headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, plan.client);
+    let client = plan.client.take();
+    headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, client);
     Ok(Request::from_parts(head, body))
 }
 
@@ -136,25 +198,64 @@ enum SendError {
 /// Sends to the endpoint whose turn it is or, if it cannot be reached, to the next: on an idle
 /// connection or, if none takes the request, on a new one. A request of which anything may have
 /// been sent is not sent again, unless it may be and its connection was closed for idleness.
-async fn send(
-    pool: &Rc<Pool>,
-    mut request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, Lease), SendError> {
-    let mut unreachable = ConnectError::Timeout(Duration::ZERO);
-    for endpoint in pool.endpoints() {
-        while let Some(mut lease) = pool.reuse(endpoint) {
-            let again = if lease.may_be_closing() { again(&request) } else { None };
-            match lease.sender.try_send_request(request).await {
+///
+/// What an idle connection takes is on its way when this returns, before anything waits.
+fn send(
+    pool: Rc<Pool>,
+    request: Request<RequestBody>,
+    now: Instant,
+) -> impl Future<Output = Result<Answer, SendError>> + use<> {
+    let mut endpoints = pool.endpoints();
+    let endpoint = endpoints.next().expect("invariant: an upstream has an endpoint");
+    let sent = match pool.reuse(endpoint, now) {
+        Some(mut lease) => {
+            let again = lease.may_be_closing().then(|| again(&request).map(Box::new)).flatten();
+            let answer = lease.sender.try_send_request(request);
+            Ok((answer, lease, again))
+        }
+        None => Err(Box::new(request)),
+    };
+    async move {
+        let unsent = match sent {
+            Ok((answer, lease, again)) => match answer.await {
                 Ok(response) => return Ok((response, lease)),
-                Err(mut failed) => match failed.take_message().or(again) {
-                    Some(unsent) => request = unsent,
-                    None => return Err(SendError::Broken(failed.into_error())),
-                },
+                Err(failed) => unsent(failed, again)?,
+            },
+            Err(request) => request,
+        };
+        Box::pin(send_on(pool, endpoint, endpoints, unsent)).await
+    }
+}
+
+/// What is left to be sent after a failure.
+fn unsent(
+    mut failed: TrySendError<Request<RequestBody>>,
+    again: Option<Box<Request<RequestBody>>>,
+) -> Result<Box<Request<RequestBody>>, SendError> {
+    let unsent = failed.take_message().map(Box::new).or(again);
+    unsent.ok_or_else(|| SendError::Broken(failed.into_error()))
+}
+
+/// Sends to this endpoint or one of the next, on what other idle connections there are or on a
+/// new one.
+async fn send_on(
+    pool: Rc<Pool>,
+    first: usize,
+    next: impl Iterator<Item = usize>,
+    mut request: Box<Request<RequestBody>>,
+) -> Result<Answer, SendError> {
+    let mut unreachable = ConnectError::Timeout(Duration::ZERO);
+    for endpoint in std::iter::once(first).chain(next) {
+        while let Some(mut lease) = pool.reuse(endpoint, Instant::now()) {
+            let again = lease.may_be_closing().then(|| again(&request).map(Box::new)).flatten();
+            match lease.sender.try_send_request(*request).await {
+                Ok(response) => return Ok((response, lease)),
+                Err(failed) => request = unsent(failed, again)?,
             }
         }
         match pool.connect(endpoint).await {
             Ok(mut lease) => {
-                return match lease.sender.send_request(request).await {
+                return match lease.sender.send_request(*request).await {
                     Ok(response) => Ok((response, lease)),
                     Err(error) => Err(SendError::Broken(error)),
                 };

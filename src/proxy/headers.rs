@@ -4,8 +4,6 @@
 //! under such a name, also with underscores (which CGI and WSGI servers cannot tell from
 //! hyphens), also in trailers, is dropped.
 
-use std::net::IpAddr;
-
 use http::HeaderMap;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, TE,
@@ -19,6 +17,9 @@ const IS_SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-portcullis-is-se
 const PERMISSION_SETS: HeaderName = HeaderName::from_static("x-portcullis-permission-sets");
 const PROJECTS: HeaderName = HeaderName::from_static("x-portcullis-projects");
 const NOTICE: HeaderName = HeaderName::from_static("x-portcullis-notice");
+/// Fields that `identify` adds at most.
+const IDENTITY_FIELDS: usize = 8;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Where owners of legacy tokens read how to rotate them.
@@ -112,11 +113,12 @@ pub(crate) fn identify(
     headers: &mut HeaderMap,
     identity: Option<Identity>,
     decision_id: &HeaderValue,
-    client: Option<IpAddr>,
+    client: Option<HeaderValue>,
 ) {
+    headers.reserve(IDENTITY_FIELDS);
     headers.insert(crate::edge::DECISION_ID, decision_id.clone());
     if let Some(client) = client {
-        headers.insert(X_FORWARDED_FOR, text(client.to_string()));
+        headers.insert(X_FORWARDED_FOR, client);
     }
     let Some(identity) = identity else { return };
     headers.insert(ACCOUNT_ID, HeaderValue::from(identity.account_id));
@@ -187,15 +189,17 @@ fn is_framing(name: &HeaderName) -> bool {
 }
 
 fn strip_named_in_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
+    // What nearly every `Connection` says is no name of a field that would be left.
+    let is_option = |word: &&str| {
+        ["keep-alive", "close"].iter().any(|option| word.eq_ignore_ascii_case(option))
+    };
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .flat_map(|value| value.split(',').map(str::trim))
+        .filter(|word| !is_option(word))
+        .filter_map(|name| name.parse().ok())
         // A message keeps its host and length whatever `Connection` says.
         .filter(|name| !is_framing(name) || *name == TE)
         .collect();
@@ -204,11 +208,10 @@ fn strip_named_in_connection(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the headers that are of a kind; without any, nothing is allocated.
+/// Removes the headers that are of a kind. Most heads hold one at most: no list is made for it.
 fn remove_where(headers: &mut HeaderMap, is: impl Fn(&HeaderName) -> bool) {
-    if !headers.keys().any(&is) {
-        return;
-    }
+    let Some(first) = headers.keys().find(|name| is(name)).cloned() else { return };
+    headers.remove(first);
     let names: Vec<HeaderName> = headers.keys().filter(|name| is(name)).cloned().collect();
     for name in names {
         headers.remove(name);

@@ -11,6 +11,6 @@ mod headers;
 mod pool;
 
 pub(crate) use body::{BodyError, UpstreamBody};
-pub(crate) use forward::{Plan, forward};
+pub(crate) use forward::{Forwarding, Plan, forward};
 pub(crate) use headers::Identity;
-pub(crate) use pool::Upstreams;
+pub(crate) use pool::{Pool, Upstreams};

@@ -101,12 +101,12 @@ impl Pool {
         self.failed[endpoint].get().is_some_and(|since| since.elapsed() < FAILED_TIME)
     }
 
-    /// An idle connection to this endpoint.
-    pub(crate) fn reuse(self: &Rc<Self>, endpoint: usize) -> Option<Lease> {
+    /// An idle connection to this endpoint. `now` may be some ticks ago.
+    pub(crate) fn reuse(self: &Rc<Self>, endpoint: usize, now: Instant) -> Option<Lease> {
         let mut idle = self.idle[endpoint].borrow_mut();
         let ready = std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready())?;
-        let idle_since = Some(ready.since);
-        Some(Lease { pool: self.clone(), endpoint, sender: ready.sender, idle_since })
+        let idle_time = now.saturating_duration_since(ready.since);
+        Some(Lease { pool: self.clone(), endpoint, sender: ready.sender, idle_time })
     }
 
     /// A new connection to this endpoint.
@@ -115,7 +115,9 @@ impl Pool {
         let connected = connect(&self.upstream.endpoints[endpoint], limit).await;
         self.failed[endpoint].set(connected.is_err().then(Instant::now));
         match connected {
-            Ok(sender) => Ok(Lease { pool: self.clone(), endpoint, sender, idle_since: None }),
+            Ok(sender) => {
+                Ok(Lease { pool: self.clone(), endpoint, sender, idle_time: Duration::ZERO })
+            }
             Err(error) => {
                 tracing::warn!(upstream = self.upstream.name, endpoint, %error, "endpoint failed");
                 Err(error)
@@ -129,10 +131,10 @@ impl Pool {
         turn
     }
 
-    fn keep(&self, endpoint: usize, sender: SendRequest<RequestBody>) {
+    fn keep(&self, endpoint: usize, sender: SendRequest<RequestBody>, since: Instant) {
         let mut idle = self.idle[endpoint].borrow_mut();
         if idle.len() < IDLE_LIMIT {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { sender, since });
         }
     }
 }
@@ -143,25 +145,26 @@ pub(crate) struct Lease {
     pool: Rc<Pool>,
     endpoint: usize,
     pub(crate) sender: SendRequest<RequestBody>,
-    /// Since when it had not been used; `None` for a new one.
-    idle_since: Option<Instant>,
+    /// How long it had not been used.
+    idle_time: Duration,
 }
 
 impl Lease {
     /// Whether the upstream may be closing it at this moment, as servers do with connections
     /// that they have not heard of for seconds.
     pub(crate) fn may_be_closing(&self) -> bool {
-        self.idle_since.is_some_and(|since| since.elapsed() >= DOUBTFUL_TIME)
+        self.idle_time >= DOUBTFUL_TIME
     }
 
-    pub(crate) fn give_back(mut self) {
+    /// Keeps it for the next request. `now` may be some ticks ago.
+    pub(crate) fn give_back(mut self, now: Instant) {
         if self.sender.is_ready() {
-            self.pool.keep(self.endpoint, self.sender);
+            self.pool.keep(self.endpoint, self.sender, now);
         } else if !self.sender.is_closed() {
             // The connection's task has yet to see that the response is at its end.
             tokio::task::spawn_local(async move {
                 if poll_fn(|cx| self.sender.poll_ready(cx)).await.is_ok() {
-                    self.pool.keep(self.endpoint, self.sender);
+                    self.pool.keep(self.endpoint, self.sender, Instant::now());
                 }
             });
         }
