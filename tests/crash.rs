@@ -110,6 +110,8 @@ fn world(upstream: &Upstream) -> Home {
     let mut home = Home::new();
     home.forward_to(upstream.address());
     home.set("client_ip", "trusted_proxies", r#"["127.0.0.1/32"]"#);
+    // The load guesses on purpose, from one address.
+    home.set("limits", "failed_credentials", "\"off\"");
     home.run(&["ip-rule", "enable", "--account", "2"]);
     for number in ["4", "5"] {
         let plan = ["--name", "x", "--plan", "enterprise"];
