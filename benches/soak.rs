@@ -246,7 +246,7 @@ fn is_permitted(gate: &mut TcpStream, secret: &str) -> bool {
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
         let length: usize = length.and_then(|length| length.parse().ok()).expect("a length");
         if body.len() >= length {
-            return !matches!(head.get(9..12), Some("401" | "403"));
+            return !matches!(head.get(9..12), Some("401" | "403" | "429"));
         }
     }
 }

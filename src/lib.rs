@@ -6,6 +6,7 @@
 //! - [`core`] decides: data in, verdict out;
 //! - [`store`] is the truth, [`feed`] brings its changes to the index that decisions read;
 //! - [`limits`] counts what accounts, tokens and failing addresses may use;
+//! - [`usage`] counts which tokens are used;
 //! - [`legacy`] verifies what only a password hash recognises, on threads of its own;
 //! - [`edge`] turns requests into facts and verdicts into answers, and forwards what is permitted;
 //! - [`control`] is the management API, guarded by the same decisions;
@@ -32,3 +33,4 @@ mod secret;
 pub mod store;
 mod stream;
 mod time;
+pub mod usage;

@@ -26,3 +26,4 @@ mod proxying;
 mod reload;
 mod scan;
 mod secrets;
+mod usage;

@@ -22,6 +22,7 @@ use crate::limits::SharedLimits;
 use crate::observe::admin;
 use crate::observe::metrics::Metrics;
 use crate::store::{SqliteStore, StoreError};
+use crate::usage::Collector;
 
 /// How often changed files are looked for. A change is put in force at the second look.
 const FILE_INTERVAL: Duration = Duration::from_millis(500);
@@ -83,15 +84,19 @@ impl Gate {
         let publisher = Box::new(Publisher::new(store.clone()));
         let (shared, follower) = Follower::start(publisher, Arc::new(config), metrics.clone())?;
         let (drain, draining) = watch::channel(false);
+        let usage = Collector::start(shared.clone(), store.clone())?;
         let limits = Arc::new(SharedLimits::new(Instant::now()));
         let settings = WorkerSettings {
             shared: shared.clone(),
             metrics: metrics.clone(),
             lane: slow.clone(),
             limits: limits.clone(),
+            usage: usage.sender(),
             drain: draining,
         };
-        let (pool, threads) = Pool::start(workers, &settings)?;
+        let (pool, mut threads) = Pool::start(workers, &settings)?;
+        drop(settings);
+        threads.push(usage.into_thread());
         let control = control.map(|listener| {
             let api = Api::new(shared.clone(), store.clone(), slow.clone(), limits.clone());
             (listener, Arc::new(api))

@@ -7,7 +7,7 @@ use crate::core::record::{
     AccountId, AccountState, Action, Category, Grant, Licence, Plan, ProjectId, TokenId,
     TokenState, UserId, Verifier,
 };
-use crate::store::{AccountView, IdView, IpRuleView, ProjectView, TokenView, UserView};
+use crate::store::{AccountView, IdView, IpRuleView, ProjectView, TokenUse, TokenView, UserView};
 use crate::time::format_time;
 
 /// An account.
@@ -147,6 +147,18 @@ pub(super) struct TokenShape<'v> {
     verifier: VerifierShape<'v>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotated_to: Option<TokenId>,
+    #[serde(flatten)]
+    used: Option<UseShape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_be_revoked: Option<bool>,
+}
+
+/// How a token is used; not in an export.
+#[derive(Debug, Serialize)]
+struct UseShape {
+    last_used_at: Option<String>,
+    last_address: Option<String>,
+    requests: u64,
 }
 
 /// How a token is recognised: its kind for people, everything for an export.
@@ -174,6 +186,21 @@ impl<'v> TokenShape<'v> {
         Self { id: Some(view.id), rotated_to: view.rotated_to, ..shape }
     }
 
+    /// With how it is used; `None`: never.
+    pub(super) fn with_use(self, used: Option<&TokenUse>) -> Self {
+        let shape = UseShape {
+            last_used_at: used.map(|used| format_time(used.last_used_at)),
+            last_address: used.and_then(|used| used.last_address).map(|from| from.to_string()),
+            requests: used.map_or(0, |used| used.requests),
+        };
+        Self { used: Some(shape), ..self }
+    }
+
+    /// With whether it may be revoked, if it was rotated.
+    pub(super) fn with_rotation(self, may_be_revoked: Option<bool>) -> Self {
+        Self { may_be_revoked, ..self }
+    }
+
     /// For an export: its verifier, which is a digest or hash and never a secret.
     pub(super) fn exported(view: &'v TokenView, suspended: &[bool]) -> Self {
         Self::of(view, VerifierShape::of(&view.verifier), suspended)
@@ -198,6 +225,8 @@ impl<'v> TokenShape<'v> {
                 .collect(),
             verifier,
             rotated_to: None,
+            used: None,
+            may_be_revoked: None,
         }
     }
 }

@@ -44,6 +44,16 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// The time that is meant where durations count backwards.
+    pub(super) fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::In(seconds) => Timestamp(now.0.saturating_sub(seconds)),
+            Self::At(time) => time,
+        }
+    }
+}
+
 /// Reads `30d`, a date or an RFC 3339 time.
 pub(super) fn moment(text: &str) -> Result<Moment, TimeError> {
     if let Ok(time) = time::parse_time_or_date(text) {
@@ -67,6 +77,7 @@ mod tests {
         let now = Timestamp(1_000);
         assert_eq!(moment("30d").unwrap().from(now), Timestamp(1_000 + 30 * 86_400));
         assert_eq!(moment("1970-01-02").unwrap().from(now), Timestamp(86_400));
+        assert_eq!(moment("10m").unwrap().before(now), Timestamp(400));
         assert_eq!(moment("1970-01-01T01:00:00+01:00").unwrap().from(now), Timestamp(0));
         for wrong in ["", "30", "tomorrow", "1970-13-01", "-5d"] {
             assert_eq!(moment(wrong), Err(TimeError::NeitherTimeNorDuration), "{wrong}");

@@ -12,7 +12,7 @@ use super::source::{At, Source};
 use super::tree::{self, Entries};
 use super::{
     Config, Gate, Listen, client_ip, gate, keys, legacy, limits, listen, permission_sets, routes,
-    schema, store, upstreams,
+    schema, store, upstreams, usage,
 };
 
 /// Reads a configuration, with `environment` going before the file.
@@ -66,6 +66,7 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     let legacy = legacy::read(root);
     let client_ip = client_ip::read(root);
     let limits = limits::read(root);
+    let usage = usage::read(root);
     let store = store::read(root, base);
     store::check_feed(root);
     let keys = keys::read(root, &files, environment);
@@ -83,6 +84,7 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
         legacy,
         client_ip,
         limits,
+        usage,
         admin,
         control,
         warnings: Vec::new(),

@@ -28,6 +28,7 @@ mod store;
 pub mod suggest;
 mod tree;
 mod upstreams;
+mod usage;
 
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use env::process_environment;
@@ -72,6 +73,8 @@ pub struct Config {
     pub client_ip: ClientIp,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[usage]`.
+    pub usage: Usage,
     /// `[admin] listen`.
     pub admin: Option<Listen>,
     /// `[control]`: where the management API is; `None`: nowhere.
@@ -241,6 +244,15 @@ pub struct LimitGroup {
     pub token: Option<Rate>,
     /// For how long nothing more is let through once a limit was reached.
     pub cooldown: Option<Duration>,
+}
+
+/// `[usage]`: counting which tokens are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Whether it is counted at all.
+    pub enabled: bool,
+    /// How often it is written to the store.
+    pub interval: Duration,
 }
 
 impl std::fmt::Display for Listen {

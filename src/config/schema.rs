@@ -79,6 +79,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ("groups", Toml),
         ],
     ),
+    ("usage", &[("enabled", Toml), ("interval", Text)]),
     ("admin", &[("listen", Text)]),
     ("control", &[("listen", Text), ("tls", Toml)]),
 ];

@@ -30,6 +30,8 @@ fn what_is_not_said_has_the_documented_default() {
     let limits = &config.limits;
     assert_eq!((limits.header_bytes, limits.headers, limits.body_bytes), (65_536, 100, None));
     assert_eq!((limits.header_timeout, limits.connections), (Duration::from_secs(10), 10_000));
+    assert!(config.usage.enabled);
+    assert_eq!(config.usage.interval, Duration::from_secs(10));
     assert!(config.client_ip.trusted_proxies.is_empty());
     assert_eq!(config.client_ip.header, ClientIpHeader::XForwardedFor);
     assert_eq!(config.store, StoreUrl::Sqlite(folder.path("portcullis.db")));
@@ -189,6 +191,7 @@ fn every_key_of_the_contract_is_known() {
     assert_eq!(config.gate.credential_headers, ["x-api-key"]);
     assert_eq!(config.gate.allow_in_path.0, 0b10101);
     assert_eq!(config.client_ip.header, ClientIpHeader::Forwarded);
+    assert!(!config.usage.enabled);
     assert_eq!(config.admin, Some(Listen::Unix(folder.path("admin.sock"))));
     assert_eq!(config.control, Some(Listen::Tcp("127.0.0.1:9091".parse().unwrap())));
 }

@@ -265,6 +265,9 @@ fn conclude(
     let started = asked.started;
     match verdict {
         Verdict::Allow(permit) => {
+            if let Some(token) = permit.token() {
+                worker.count_use(setup, token.id(), facts.client);
+            }
             if let Err(refused) = setup.limits.admit(&permit, facts, Instant::now) {
                 let wait = refused.retry_after_seconds;
                 return refuse(worker, setup, facts, refused.denial, wait, started);
@@ -274,7 +277,13 @@ fn conclude(
             let plan = plan(setup, &permit, client, &asked.decision_id);
             Decided::Forward(plan, permit.upstream())
         }
-        Verdict::Deny(denial) => refuse(worker, setup, facts, denial, RETRY_AFTER_SECONDS, started),
+        Verdict::Deny(denial) => {
+            // Of a token that is not valid, nobody relies on anything.
+            if let Some(caller) = denial.caller.filter(|_| denial.reason.status(false) != 401) {
+                worker.count_use(setup, caller.token_id, facts.client);
+            }
+            refuse(worker, setup, facts, denial, RETRY_AFTER_SECONDS, started)
+        }
         // Only a first decision asks the lane.
         Verdict::Slow(_) => {
             let denial = deny(facts, Reason::UnknownToken, Lane::Slow);
@@ -348,7 +357,7 @@ fn credentials_to_strip(setup: &Setup, permit: &Permit<'_>) -> Rc<[http::HeaderN
     }
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Timestamp(since.as_secs() as i64)
 }

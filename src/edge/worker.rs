@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,12 +20,15 @@ use super::client_ip::TrustedProxies;
 use super::connection;
 use super::deadline::{Deadlines, TICK};
 use super::listener::Accepted;
+use super::service::now;
 use crate::config::Config;
+use crate::core::record::TokenId;
 use crate::feed::Shared;
 use crate::legacy::Lane;
 use crate::limits::{Limits, SharedLimits};
 use crate::observe::metrics::{FLUSH_INTERVAL, Metrics, WorkerMetrics};
 use crate::proxy::Upstreams;
+use crate::usage::{Batch, Tally};
 
 /// How often idle upstream connections are looked at.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(5);
@@ -48,6 +53,8 @@ pub struct WorkerSettings {
     pub lane: Arc<ArcSwapOption<Lane>>,
     /// Rate limits.
     pub limits: Arc<SharedLimits>,
+    /// Where the use of tokens is handed over to.
+    pub usage: SyncSender<Batch>,
     /// Becomes `true` when connections shall finish what they do and end.
     pub drain: watch::Receiver<bool>,
 }
@@ -109,6 +116,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: WorkerMetrics,
     pub(crate) lane: Arc<ArcSwapOption<Lane>>,
     pub(crate) limits: Arc<SharedLimits>,
+    pub(crate) usage: RefCell<Tally>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) drain: watch::Receiver<bool>,
     pub(crate) ids: DecisionIds,
@@ -136,9 +144,22 @@ impl Worker {
             shared: settings.shared,
             lane: settings.lane,
             limits: settings.limits,
+            usage: RefCell::new(Tally::new(settings.usage)),
             deadlines: Rc::default(),
             drain: settings.drain,
             ids: DecisionIds::new(),
+        }
+    }
+
+    /// Counts a request with a token that is valid.
+    #[inline]
+    pub(crate) fn count_use(&self, setup: &Setup, token: TokenId, client: Option<IpAddr>) {
+        if setup.config.usage.enabled {
+            let mut usage = self.usage.borrow_mut();
+            usage.count(token, client);
+            if usage.is_full() {
+                usage.flush(now());
+            }
         }
     }
 
@@ -232,6 +253,7 @@ async fn run(
     while tasks.join_next().await.is_some() {}
     housekeeping.abort();
     worker.metrics.flush();
+    worker.usage.borrow_mut().flush(now());
 }
 
 async fn keep_house(worker: Rc<Worker>) {
@@ -244,6 +266,7 @@ async fn keep_house(worker: Rc<Worker>) {
         if now.duration_since(flushed) >= FLUSH_INTERVAL {
             flushed = now;
             worker.metrics.flush();
+            worker.usage.borrow_mut().flush(super::service::now());
         }
         if now.duration_since(expired) >= EXPIRE_INTERVAL {
             expired = now;

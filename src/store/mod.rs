@@ -23,8 +23,8 @@ pub use cursor::Cursor;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
 pub use view::{
-    AccountView, IdView, IpRuleView, Owner, Page, ProjectView, TokenFilter, TokenPage, TokenView,
-    UserView,
+    AccountView, IdView, IpRuleView, Owner, Page, ProjectView, TokenFilter, TokenPage, TokenUse,
+    TokenView, TopToken, UserView,
 };
 
 use std::sync::Arc;
@@ -189,6 +189,42 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`], or the database's.
     fn token(&self, id: TokenId) -> Result<TokenView, StoreError>;
+
+    /// Adds what tokens were used since it was last called; durable when it returns. Neither an
+    /// event nor a change that followers hear of. Tokens that are not in the store are left out.
+    ///
+    /// # Errors
+    /// The database's; then nothing was added.
+    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError>;
+
+    /// When use began to be counted: of the time before, nothing is known.
+    ///
+    /// # Errors
+    /// The database's.
+    fn uses_since(&self) -> Result<Timestamp, StoreError>;
+
+    /// The use of one token; `None` where it was never used.
+    ///
+    /// # Errors
+    /// The database's.
+    fn token_use(&self, id: TokenId) -> Result<Option<TokenUse>, StoreError>;
+
+    /// The use of the tokens that the filter lets through, of those that were used, by id.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the filter's account, or the database's.
+    fn token_uses(&self, filter: &TokenFilter) -> Result<Vec<TokenUse>, StoreError>;
+
+    /// The tokens with the most requests from the day of `since` on, most first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn top_tokens(
+        &self,
+        account: Option<AccountId>,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TopToken>, StoreError>;
 
     /// The token that has exactly this digest, SHA-256 or hash, if any. Introspection tells no
     /// token from another: none.

@@ -1,6 +1,8 @@
 //! What the store shows to people and to `export`: the domain's records with their names and
 //! times, and never a secret. Serialised, their keys are the import format's.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use crate::core::record::{
@@ -120,6 +122,30 @@ pub struct TokenView {
     pub verifier: Verifier,
     /// The token that replaced it in a rotation.
     pub rotated_to: Option<TokenId>,
+}
+
+/// How a token is used, over all time or since something was last recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenUse {
+    /// The token.
+    pub token_id: TokenId,
+    /// Requests with it.
+    pub requests: u64,
+    /// When the last one came.
+    pub last_used_at: Timestamp,
+    /// Where it came from, as far as that can be known.
+    pub last_address: Option<IpAddr>,
+}
+
+/// One of the tokens with the most requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopToken {
+    /// The account.
+    pub account_id: AccountId,
+    /// Its name.
+    pub name: String,
+    /// Its requests in the days asked about, and its last use.
+    pub used: TokenUse,
 }
 
 /// Which tokens to list. `Default` lists all.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::uses::{Rotation, Uses, last_use};
 use crate::cli::exit::Failure;
 use crate::cli::grant::format_grant;
 use crate::cli::session::{Opened, Session};
@@ -9,42 +10,64 @@ use crate::cli::shape::{TokenShape, word};
 use crate::cli::standing::Standings;
 use crate::cli::table;
 use crate::core::record::{AccountId, Timestamp, TokenId, TokenState};
-use crate::store::{Store, TokenFilter, TokenView};
+use crate::store::{Store, TokenFilter, TokenUse, TokenView};
 use crate::time::format_time;
 
-/// Lists the tokens of an account.
-pub(super) fn list(account: AccountId, session: &mut Session<'_>) -> Result<(), Failure> {
+/// Lists the tokens of an account, or of all those that have been silent for so many seconds.
+pub(super) fn list(
+    account: Option<AccountId>,
+    unused: Option<i64>,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let Opened { config, store } = session.open()?;
-    store.account(account)?;
-    let mut standings = Standings::new(&store, &config.permission_sets);
-    if session.json {
-        return list_json(&store, account, &mut standings, session);
-    }
-    let mut views = Vec::new();
-    store.tokens(&TokenFilter { account_id: Some(account) }, &mut |view| {
-        views.push(view);
-        Ok(())
-    })?;
+    let filter = TokenFilter { account_id: account };
+    let uses = Uses::of(&store, &filter)?;
     let now = session.around.now;
-    let mut rows = Vec::with_capacity(views.len());
-    for view in &views {
-        let suspended = standings.suspended(view)?;
-        rows.push(row(view, &suspended, now));
+    let wanted = |view: &TokenView| {
+        unused.is_none_or(|seconds| {
+            is_valid(view, now) && uses.silent_since(view).0 <= now.0.saturating_sub(seconds)
+        })
+    };
+    let mut standings = Standings::new(&store, &config.permission_sets);
+    let list = List { store: &store, filter, uses: &uses, wanted: &wanted };
+    if session.json {
+        return list.print_json(&mut standings, session);
     }
-    let heading = ["ID", "STATE", "OWNER", "VERIFIER", "CREATED", "EXPIRES", "GRANTS", "NAME"];
-    session.print(&table::table(&heading, &rows))
+    let mut rows = Vec::new();
+    for view in &list.views()? {
+        rows.push(row(view, &standings.suspended(view)?, uses.find(view.id), now));
+    }
+    session.print(&table::table(&HEADING, &rows))
 }
 
-/// Shows one token.
-pub(super) fn show(id: TokenId, session: &mut Session<'_>) -> Result<(), Failure> {
+const HEADING: [&str; 10] = [
+    "ID",
+    "STATE",
+    "OWNER",
+    "VERIFIER",
+    "CREATED",
+    "EXPIRES",
+    "LAST USED",
+    "REQUESTS",
+    "GRANTS",
+    "NAME",
+];
+
+/// Shows one token. Of one that was rotated, also whether it has been silent for so many seconds.
+pub(super) fn show(id: TokenId, silent: i64, session: &mut Session<'_>) -> Result<(), Failure> {
     let Opened { config, store } = session.open()?;
     let view = store.token(id)?;
+    let uses = Uses::of_one(&store, id)?;
     let suspended = Standings::new(&store, &config.permission_sets).suspended(&view)?;
-    if session.json {
-        return session.print_json(&TokenShape::listed(&view, &suspended));
-    }
     let now = session.around.now;
-    session.print(&table::fields(&[
+    let end = Rotation::of(&view, &uses, silent, now);
+    if session.json {
+        let shape = TokenShape::listed(&view, &suspended).with_use(uses.find(id));
+        return session
+            .print_json(&shape.with_rotation(end.as_ref().map(Rotation::may_be_revoked)));
+    }
+    let used = uses.find(id);
+    let mut fields = vec![
         ("id", view.id.to_string()),
         ("account_id", view.account_id.to_string()),
         ("name", view.name.clone()),
@@ -56,35 +79,65 @@ pub(super) fn show(id: TokenId, session: &mut Session<'_>) -> Result<(), Failure
         ("expires_at", view.expires_at.map_or_else(|| "never".to_owned(), format_time)),
         ("allow_ips", table::joined(view.allow_ips.iter().map(ToString::to_string))),
         ("grants", grants(&view, &suspended)),
+        ("last_used", last_use(used)),
+        ("requests", used.map_or(0, |used| used.requests).to_string()),
         ("rotated_to", view.rotated_to.map_or_else(|| "-".to_owned(), |id| id.to_string())),
-    ]))
+    ];
+    fields.extend(end.map(|end| ("may_be_revoked", end.to_string())));
+    session.print(&table::fields(&fields))
 }
 
-/// Writes the array piece by piece: an account may have very many tokens.
-fn list_json(
-    store: &dyn Store,
-    account: AccountId,
-    standings: &mut Standings<'_>,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
-    let out = &mut session.around.stdout;
-    let mut written = out.write_all(b"[");
-    let mut separator = "";
-    store.tokens(&TokenFilter { account_id: Some(account) }, &mut |view| {
-        let suspended = standings.suspended(&view)?;
-        let shape = TokenShape::listed(&view, &suspended);
-        if written.is_ok() {
-            written = write!(out, "{separator}")
-                .and_then(|()| Ok(serde_json::to_writer(&mut *out, &shape)?));
-            separator = ",";
-        }
-        Ok(())
-    })?;
-    written.map_err(|error| Failure::output(&error))?;
-    session.print("]\n")
+/// What is listed.
+struct List<'l> {
+    store: &'l dyn Store,
+    filter: TokenFilter,
+    uses: &'l Uses,
+    wanted: &'l dyn Fn(&TokenView) -> bool,
 }
 
-fn row(view: &TokenView, suspended: &[bool], now: Timestamp) -> Vec<String> {
+impl List<'_> {
+    fn views(&self) -> Result<Vec<TokenView>, Failure> {
+        let mut views = Vec::new();
+        self.store.tokens(&self.filter, &mut |view| {
+            views.extend((self.wanted)(&view).then_some(view));
+            Ok(())
+        })?;
+        Ok(views)
+    }
+
+    /// Writes the array piece by piece: an account may have very many tokens.
+    fn print_json(
+        &self,
+        standings: &mut Standings<'_>,
+        session: &mut Session<'_>,
+    ) -> Result<(), Failure> {
+        let out = &mut session.around.stdout;
+        let mut written = out.write_all(b"[");
+        let mut separator = "";
+        self.store.tokens(&self.filter, &mut |view| {
+            if !(self.wanted)(&view) {
+                return Ok(());
+            }
+            let suspended = standings.suspended(&view)?;
+            let shape = TokenShape::listed(&view, &suspended).with_use(self.uses.find(view.id));
+            if written.is_ok() {
+                written = write!(out, "{separator}")
+                    .and_then(|()| Ok(serde_json::to_writer(&mut *out, &shape)?));
+                separator = ",";
+            }
+            Ok(())
+        })?;
+        written.map_err(|error| Failure::output(&error))?;
+        session.print("]\n")
+    }
+}
+
+fn row(
+    view: &TokenView,
+    suspended: &[bool],
+    used: Option<&TokenUse>,
+    now: Timestamp,
+) -> Vec<String> {
     vec![
         view.id.to_string(),
         standing(view, now),
@@ -92,6 +145,8 @@ fn row(view: &TokenView, suspended: &[bool], now: Timestamp) -> Vec<String> {
         view.verifier.kind().to_owned(),
         format_time(view.created_at),
         view.expires_at.map_or_else(|| "never".to_owned(), format_time),
+        last_use(used),
+        used.map_or(0, |used| used.requests).to_string(),
         grants(view, suspended),
         view.name.clone(),
     ]
@@ -108,6 +163,10 @@ pub(in crate::cli) fn standing(view: &TokenView, now: Timestamp) -> String {
         }
         TokenState::Active => state,
     }
+}
+
+fn is_valid(view: &TokenView, now: Timestamp) -> bool {
+    view.state == TokenState::Active && view.expires_at.is_none_or(|end| now < end)
 }
 
 fn owner(view: &TokenView) -> String {

@@ -4,6 +4,8 @@ mod create;
 mod list;
 mod revoke;
 mod rotate;
+mod top;
+mod uses;
 mod verify;
 
 #[cfg(test)]
@@ -25,9 +27,10 @@ use crate::time::format_time;
 pub(super) use crate::secret::digest_of;
 pub(super) use create::Create;
 pub(super) use list::standing;
+pub(super) use top::Top;
 pub(super) use verify::{fast_verifiers, find, find_fast, read_secret};
 
-/// Tokens: create, list, show, revoke, rotate and verify.
+/// Tokens: create, list, show, top, revoke, rotate and verify.
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
     /// Make a token and print its secret, once
@@ -36,17 +39,25 @@ pub(super) enum TokenCommand {
         portcullis token create --account 1 --name laptop --user 7 --grant developer@development\n\n\
         Prints one JSON object. The secret in it is kept nowhere: what is stored is a digest.")]
     Create(Box<Create>),
-    /// List the tokens of an account
+    /// List the tokens of an account, or those that nobody uses
     List {
         /// The account
-        #[arg(long, value_name = "N")]
-        account: AccountId,
+        #[arg(long, value_name = "N", required_unless_present = "unused")]
+        account: Option<AccountId>,
+        /// Only valid tokens that have been silent for so long
+        #[arg(long, value_name = "90d", value_parser = values::seconds)]
+        unused: Option<i64>,
     },
-    /// Show one token, never its secret
+    /// Show one token, never its secret; of a rotated one, whether it may be revoked
     Show {
         /// The token's number
         id: TokenId,
+        /// How long a rotated token has to be silent before it may be revoked
+        #[arg(long, value_name = "24h", default_value = "24h", value_parser = values::seconds)]
+        silent: i64,
     },
+    /// The tokens with the most requests
+    Top(Top),
     /// Revoke tokens, for good
     Revoke {
         /// Numbers of the tokens
@@ -78,8 +89,9 @@ pub(super) enum TokenCommand {
 pub(super) fn run(command: TokenCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         TokenCommand::Create(create) => create::run(*create, session),
-        TokenCommand::List { account } => list::list(account, session),
-        TokenCommand::Show { id } => list::show(id, session),
+        TokenCommand::List { account, unused } => list::list(account, unused, session),
+        TokenCommand::Show { id, silent } => list::show(id, silent, session),
+        TokenCommand::Top(top) => top::run(&top, session),
         TokenCommand::Revoke { id } => revoke::run(&id, session),
         TokenCommand::Rotate { id, grace } => rotate::run(id, grace, session),
         TokenCommand::Verify { source } => verify::run(&source, session),

@@ -32,7 +32,7 @@ fn a_token_is_printed_once_and_known_by_its_digest() {
         "user_id": null, "allow_ips": ["10.0.0.0/8", "192.0.2.1/32"],
         "grants": [{"permission_set": "job_admin", "project_id": 10,
                     "writable_environment_categories": []}],
-        "verifier": "digest",
+        "verifier": "digest", "last_used_at": null, "last_address": null, "requests": 0,
     });
     assert_eq!(shown, expected);
     assert_eq!(harness.json("token list --account 1 --json"), json!([expected]));

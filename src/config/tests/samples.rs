@@ -72,6 +72,7 @@ fn what_init_writes_says_what_happens_without_it() {
     assert_eq!(with.upstreams, without.upstreams);
     assert_eq!(with.legacy, without.legacy);
     assert_eq!((with.client_ip, with.limits), (without.client_ip, without.limits));
+    assert_eq!(with.usage, without.usage);
     assert_eq!(with.admin, without.admin);
 }
 
@@ -94,6 +95,7 @@ fn every_default_that_is_shown_in_a_comment_is_the_default() {
     assert!(text.contains("\ncutoff = "), "comments were taken for keys");
     assert_eq!((all.gate, all.upstreams, all.legacy), (none.gate, none.upstreams, none.legacy));
     assert_eq!((all.client_ip, all.limits), (none.client_ip, none.limits));
+    assert_eq!(all.usage, none.usage);
     assert_eq!((all.admin, all.warnings), (none.admin, none.warnings));
 }
 

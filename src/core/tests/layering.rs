@@ -53,7 +53,7 @@ const CORE_NEVER: [&str; 29] = [
     "RandomState",
 ];
 /// Rooms, and those that they must not know of.
-const WALLS: [(&str, &[&str]); 7] = [
+const WALLS: [(&str, &[&str]); 8] = [
     ("proxy", &["store", "feed", "control", "app", "cli", "admin", "load"]),
     ("store", &["edge", "proxy", "app", "feed", "control", "cli", "config", "legacy", "observe"]),
     (
@@ -63,6 +63,7 @@ const WALLS: [(&str, &[&str]); 7] = [
     ("feed", &["edge", "proxy", "app", "control", "cli"]),
     ("legacy", &["edge", "proxy", "app", "control", "cli", "feed"]),
     ("limits", &["edge", "proxy", "app", "store", "feed", "control", "cli", "legacy", "observe"]),
+    ("usage", &["edge", "proxy", "app", "control", "cli", "legacy", "limits"]),
     ("edge", &["app", "control", "cli", "store", "load"]),
 ];
 

@@ -16,6 +16,7 @@ mod schema;
 mod tally;
 mod tokens;
 mod trail;
+mod uses;
 mod views;
 mod writer;
 
@@ -34,9 +35,9 @@ use self::writer::{Work, Writer};
 use super::{
     AccountView, Actor, Anchor, AuditEntry, AuditFilter, AuditReport, Changes, Command, Cursor,
     IdView, IpRuleView, Outcome, Owner, Page, ProjectView, Rules, Store, StoreError, TokenFilter,
-    TokenPage, TokenView, UserView,
+    TokenPage, TokenUse, TokenView, TopToken, UserView,
 };
-use crate::core::record::{AccountId, Record, TokenId, UserId, Verifier};
+use crate::core::record::{AccountId, Record, Timestamp, TokenId, UserId, Verifier};
 
 /// The store in a SQLite database: one file, one writer, readers beside it.
 pub struct SqliteStore {
@@ -174,6 +175,31 @@ impl Store for SqliteStore {
 
     fn token(&self, id: TokenId) -> Result<TokenView, StoreError> {
         self.readers.read(|connection| views::token(connection, id))
+    }
+
+    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
+        self.writer.submit(Work::Uses(uses.to_vec())).map(drop)
+    }
+
+    fn uses_since(&self) -> Result<Timestamp, StoreError> {
+        self.readers.read(uses::counted_since)
+    }
+
+    fn token_use(&self, id: TokenId) -> Result<Option<TokenUse>, StoreError> {
+        self.readers.read(|connection| uses::of_token(connection, id))
+    }
+
+    fn token_uses(&self, filter: &TokenFilter) -> Result<Vec<TokenUse>, StoreError> {
+        self.readers.read(|connection| uses::of_tokens(connection, filter))
+    }
+
+    fn top_tokens(
+        &self,
+        account: Option<AccountId>,
+        since: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<TopToken>, StoreError> {
+        self.readers.read(|connection| uses::top(connection, account, since, limit))
     }
 
     fn token_by_verifier(&self, verifier: &Verifier) -> Result<Option<TokenView>, StoreError> {

@@ -17,7 +17,8 @@ use super::feed::HISTORY_LIMIT;
 use super::readers::lock;
 use super::schema::{Purpose, connect};
 use super::trail::Trail;
-use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError};
+use super::uses;
+use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError, TokenUse};
 
 /// Most callers whose work waits in the queue; the next ones wait to get in.
 const QUEUE_LIMIT: usize = 1024;
@@ -43,6 +44,8 @@ pub(super) enum Work {
         /// What.
         commands: Vec<Command>,
     },
+    /// How tokens were used.
+    Uses(Vec<TokenUse>),
     /// A rebase marker in the change log.
     Rebase,
 }
@@ -55,6 +58,7 @@ impl Work {
     fn size(&self) -> usize {
         match self {
             Self::Commands { commands, .. } => commands.len(),
+            Self::Uses(uses) => uses.len(),
             Self::Rebase => 1,
         }
     }
@@ -259,9 +263,16 @@ fn perform<'a>(
     trail: Trail<'a>,
     work: &'a Work,
 ) -> Result<(Trail<'a>, Outcomes), StoreError> {
-    let Work::Commands { actor, commands } = work else {
-        write_bulk_marker(connection, Bulk::Done)?;
-        return Ok((trail, vec![Ok(Outcome::Changed { id: 0 })]));
+    let (actor, commands) = match work {
+        Work::Commands { actor, commands } => (actor, commands),
+        Work::Uses(uses) => {
+            uses::record(connection, uses)?;
+            return Ok((trail, Outcomes::new()));
+        }
+        Work::Rebase => {
+            write_bulk_marker(connection, Bulk::Done)?;
+            return Ok((trail, vec![Ok(Outcome::Changed { id: 0 })]));
+        }
     };
     let mut executor = Executor::new(connection, rules, actor, trail);
     let outcomes =

@@ -7,6 +7,7 @@ mod follow;
 mod management;
 mod property;
 mod rules;
+mod uses;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,0 +1,12 @@
+//! Which tokens are used: when last, from where, and how often a day.
+//!
+//! Workers count for themselves and hand their counts over on a tick (`tally`); a thread of its
+//! own adds them up and writes them to the store from time to time (`collector`). A crash loses
+//! the last interval. What is counted is each request whose token is recognised and valid, also
+//! one that a later step refuses: whoever sends it relies on the token.
+
+mod collector;
+mod tally;
+
+pub(crate) use collector::Collector;
+pub use tally::{Batch, Tally, Use};
