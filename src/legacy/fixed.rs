@@ -38,16 +38,15 @@ impl FixedMap {
         set.iter().find(|slot| slot.key == key).map_or(0, |slot| slot.millis)
     }
 
-    /// Changes the time kept for a key, in place of what is due first.
-    pub(super) fn update(&self, key: [u64; 2], change: impl FnOnce(u64) -> u64) {
+    /// Keeps a time for a key, in place of what is due first.
+    pub(super) fn keep(&self, key: [u64; 2], millis: u64) {
         let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
         let set = place(key, sets.len());
         let set = &mut sets[set];
         let known = set.iter().position(|slot| slot.key == key);
         let first_due = || (0..WAYS).min_by_key(|at| set[*at].millis);
         let Some(at) = known.or_else(first_due) else { return };
-        let before = known.map_or(0, |at| set[at].millis);
-        set[at] = Slot { key, millis: change(before) };
+        set[at] = Slot { key, millis };
     }
 }
 
@@ -64,10 +63,10 @@ mod tests {
     fn a_full_set_forgets_what_is_due_first() {
         let map = FixedMap::new(1, Instant::now());
         for number in 1..=4 {
-            map.update([number, 0], |_| 10 * number);
+            map.keep([number, 0], 10 * number);
         }
-        map.update([1, 0], |before| before + 90);
-        map.update([5, 0], |before| before + 7);
+        map.keep([1, 0], 100);
+        map.keep([5, 0], 7);
         assert_eq!([1, 2, 3, 4, 5].map(|number| map.recall([number, 0])), [100, 0, 30, 40, 7]);
     }
 }

@@ -37,7 +37,7 @@ impl Mismatches {
     /// Keeps that every one of the candidates was hashed, and none matched.
     pub(super) fn remember(&self, digest: &Digest, candidates: &[Candidate], now: Instant) {
         let due = self.due.millis(now + MISMATCH_TTL);
-        self.due.update(self.key(digest, candidates), |_| due);
+        self.due.keep(self.key(digest, candidates), due);
     }
 
     /// 128 bits of the digest, one half mixed with who was asked about.

@@ -1,17 +1,14 @@
 //! Who has failed too often lately: for addresses and accounts the lane is closed for a while
 //! before anything is hashed.
 //!
-//! The generic cell rate algorithm: a failure moves a key's time on by one interval, and a key
-//! whose time is a whole burst ahead waits. Of fixed size; what it forgets is forgiven.
+//! Counted as rate limits are, in memory of fixed size; what it forgets is forgiven.
 
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use foldhash::quality::RandomState;
-
-use super::fixed::FixedMap;
+use crate::config::Rate;
 use crate::core::record::AccountId;
+use crate::limits::{Counter, WhenFull, client_key, id_key};
 
 /// Wrong tokens, all different, that one address may have hashed at once; then one more each
 /// [`ADDRESS_INTERVAL`].
@@ -20,14 +17,12 @@ const ADDRESS_INTERVAL: Duration = Duration::from_secs(3);
 /// Likewise that may be hashed against one account's tokens, from anywhere.
 const ACCOUNT_FAILURES: u32 = 60;
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(1);
-/// A quarter of the addresses, and of the accounts, that are remembered at most: 16,384 each.
-const SETS: usize = 4_096;
 
 /// Failures by address and by account.
 pub(super) struct Throttle {
-    addresses: FixedMap,
-    accounts: FixedMap,
-    seed: RandomState,
+    began: Instant,
+    addresses: Counter,
+    accounts: Counter,
 }
 
 /// Who has failed too often, and when the lane is open to them again.
@@ -41,8 +36,15 @@ pub(super) enum Throttled {
 
 impl Throttle {
     pub(super) fn new(now: Instant) -> Self {
-        let seed = RandomState::default();
-        Self { addresses: FixedMap::new(SETS, now), accounts: FixedMap::new(SETS, now), seed }
+        let counter = |failures: u32, interval: Duration| {
+            let rate = Rate { count: failures.into(), per: interval * failures };
+            Counter::new(rate, None, WhenFull::Forget)
+        };
+        Self {
+            began: now,
+            addresses: counter(ADDRESS_FAILURES, ADDRESS_INTERVAL),
+            accounts: counter(ACCOUNT_FAILURES, ACCOUNT_INTERVAL),
+        }
     }
 
     /// Lets a guess from this address at this account through, or says for how long it does not.
@@ -52,52 +54,28 @@ impl Throttle {
         account: AccountId,
         now: Instant,
     ) -> Result<(), Throttled> {
-        let wait = |map: &FixedMap, key, failures, interval: Duration| {
-            let most = map.millis(now) + u64::from(failures) * millis(interval);
-            // A time that is one interval short of a burst ahead has room for one failure.
-            let over = (map.recall(key) + millis(interval)).saturating_sub(most);
-            (over > 0).then(|| Duration::from_millis(over))
-        };
-        if let Some(client) = client {
-            let key = self.key(client_key(client));
-            if let Some(time) = wait(&self.addresses, key, ADDRESS_FAILURES, ADDRESS_INTERVAL) {
-                return Err(Throttled::Address(time));
-            }
+        let now = self.nanos(now);
+        if client.is_some() {
+            let waited = self.addresses.look(client_key(client), now);
+            waited.map_err(|wait| Throttled::Address(Duration::from_nanos(wait)))?;
         }
-        match wait(&self.accounts, self.key(account), ACCOUNT_FAILURES, ACCOUNT_INTERVAL) {
-            Some(time) => Err(Throttled::Account(time)),
-            None => Ok(()),
-        }
+        let waited = self.accounts.look(id_key(account), now);
+        waited.map_err(|wait| Throttled::Account(Duration::from_nanos(wait)))
     }
 
     /// Counts a guess that was hashed and failed.
     pub(super) fn failed(&self, client: Option<IpAddr>, account: AccountId, now: Instant) {
-        let count = |map: &FixedMap, key, interval| {
-            let present = map.millis(now);
-            map.update(key, |time| time.max(present) + millis(interval));
-        };
-        if let Some(client) = client {
-            count(&self.addresses, self.key(client_key(client)), ADDRESS_INTERVAL);
+        let now = self.nanos(now);
+        if client.is_some() {
+            self.addresses.charge(client_key(client), now);
         }
-        count(&self.accounts, self.key(account), ACCOUNT_INTERVAL);
+        self.accounts.charge(id_key(account), now);
     }
 
-    fn key(&self, of: impl std::hash::Hash) -> [u64; 2] {
-        let hash = self.seed.hash_one(of);
-        [hash, !hash]
+    fn nanos(&self, now: Instant) -> u64 {
+        // 584 years.
+        now.saturating_duration_since(self.began).as_nanos() as u64
     }
-}
-
-/// An IPv6 client has at least a whole /64 to send from.
-fn client_key(client: IpAddr) -> u64 {
-    match client.to_canonical() {
-        IpAddr::V4(address) => u64::from(u32::from(address)),
-        IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

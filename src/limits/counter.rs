@@ -1,6 +1,6 @@
 //! One limit and what each key has used of it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::gcra::Gcra;
 use super::table::{Table, WhenFull};
@@ -8,14 +8,14 @@ use crate::config::Rate;
 
 /// A limit by key. Times are nanoseconds since the limits' epoch.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(crate) struct Counter {
     pub(super) rate: Rate,
     gcra: Gcra,
     table: Table,
 }
 
 impl Counter {
-    pub(super) fn new(
+    pub(crate) fn new(
         rate: Rate,
         cooldown: Option<std::time::Duration>,
         when_full: WhenFull,
@@ -45,20 +45,19 @@ impl Counter {
 
     /// Gives back what one use took. Another use that was refused meanwhile stays refused.
     pub(super) fn give_back(&self, key: u64) {
-        let Some(cell) = self.table.find(key) else { return };
-        let mut state = cell.load(Ordering::Relaxed);
-        loop {
-            let next = self.gcra.give_back(state);
-            match cell.compare_exchange_weak(state, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(found) => state = found,
-            }
+        if let Some(cell) = self.table.find(key) {
+            change(cell, |state| self.gcra.give_back(state));
         }
+    }
+
+    /// Counts a use that has been made already, also where it is one too many.
+    pub(crate) fn charge(&self, key: u64, now: u64) {
+        change(self.table.claim(key, now), |state| self.gcra.charge(state, now));
     }
 
     /// What using a key would come to; uses nothing.
     #[inline]
-    pub(super) fn look(&self, key: u64, now: u64) -> Result<(), u64> {
+    pub(crate) fn look(&self, key: u64, now: u64) -> Result<(), u64> {
         self.gcra.take(self.state(key), now).outcome
     }
 
@@ -71,6 +70,12 @@ impl Counter {
     fn state(&self, key: u64) -> u64 {
         self.table.find(key).map_or(0, |cell| cell.load(Ordering::Relaxed))
     }
+}
+
+/// Changes a state, again where another worker got on meanwhile.
+fn change(cell: &AtomicU64, next: impl Fn(u64) -> u64) {
+    // What always says what comes next never fails.
+    let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(next(state)));
 }
 
 #[cfg(test)]

@@ -35,17 +35,17 @@ impl Failures {
 
     /// Counts a failure; `Err`: there were too many before, for so many more nanoseconds.
     pub(super) fn note(&self, address: Option<IpAddr>, now: u64) -> Result<(), u64> {
-        self.counter.take(key(address), now)
+        self.counter.take(client_key(address), now)
     }
 
     /// Whether the next failure would be one too many, and for how many nanoseconds.
     pub(super) fn look(&self, address: Option<IpAddr>, now: u64) -> Result<(), u64> {
-        self.counter.look(key(address), now)
+        self.counter.look(client_key(address), now)
     }
 }
 
-/// What an address is counted by: not 0.
-fn key(address: Option<IpAddr>) -> u64 {
+/// What an address is counted by, an IPv6 one by its /64: not 0.
+pub(crate) fn client_key(address: Option<IpAddr>) -> u64 {
     let bits = match address.map(|address| address.to_canonical()) {
         None => UNKNOWN,
         Some(IpAddr::V4(address)) => u64::from(address.to_bits()),
@@ -81,11 +81,14 @@ mod tests {
 
     #[test]
     fn addresses_of_one_ipv6_network_are_one_and_mapped_ones_are_ipv4() {
-        assert_eq!(key(address("2001:db8::1")), key(address("2001:db8::ffff:ffff:ffff:ffff")));
-        assert_ne!(key(address("2001:db8::1")), key(address("2001:db8:0:1::1")));
-        assert_eq!(key(address("::ffff:192.0.2.1")), key(address("192.0.2.1")));
+        assert_eq!(
+            client_key(address("2001:db8::1")),
+            client_key(address("2001:db8::ffff:ffff:ffff:ffff"))
+        );
+        assert_ne!(client_key(address("2001:db8::1")), client_key(address("2001:db8:0:1::1")));
+        assert_eq!(client_key(address("::ffff:192.0.2.1")), client_key(address("192.0.2.1")));
         let different = ["192.0.2.1", "192.0.2.2", "2001:db8::", "fe80::1", "64:ff9b::c000:201"];
-        let keys = different.map(address).into_iter().chain([None]).map(key);
+        let keys = different.map(address).into_iter().chain([None]).map(client_key);
         assert_eq!(keys.collect::<HashSet<_>>().len(), 6);
     }
 
@@ -134,8 +137,8 @@ mod tests {
 
     #[test]
     fn ipv4_addresses_do_not_stand_for_networks_of_clients() {
-        let highest = key(Some(IpAddr::V4(Ipv4Addr::BROADCAST)));
-        assert!(highest <= UNKNOWN && key(None) > highest);
-        assert!(key(address("100::1")) > key(None));
+        let highest = client_key(Some(IpAddr::V4(Ipv4Addr::BROADCAST)));
+        assert!(highest <= UNKNOWN && client_key(None) > highest);
+        assert!(client_key(address("100::1")) > client_key(None));
     }
 }

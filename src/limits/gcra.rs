@@ -55,6 +55,15 @@ impl Gcra {
         }
     }
 
+    /// Counts a use that has been made already, also where it is one too many.
+    pub(super) fn charge(&self, state: u64, now: u64) -> u64 {
+        let until = state & TIME;
+        if state & COOLING != 0 && until > now {
+            return state;
+        }
+        until.max(now) + self.interval
+    }
+
     /// Gives back what one use took.
     pub(super) fn give_back(&self, state: u64) -> u64 {
         if state & COOLING != 0 { state } else { state.saturating_sub(self.interval) }
@@ -222,6 +231,16 @@ mod tests {
         assert_eq!(gcra.take(state, 1_099).outcome, Err(1));
         assert_eq!(gcra.take(state, 1_100).outcome, Ok(()));
         assert_eq!(gcra.left(state, 1_300), 3);
+    }
+
+    #[test]
+    fn a_use_that_was_made_counts_also_where_it_is_one_too_many() {
+        let gcra = limit(2, 200, None);
+        let state = (0..3).fold(0, |state, _| gcra.charge(state, 1_000));
+        assert_eq!(gcra.take(state, 1_000).outcome, Err(200));
+        let cooling = limit(1, 100, Some(500));
+        let state = cooling.take(cooling.take(0, 1_000).next, 1_010).next;
+        assert_eq!(cooling.charge(state, 1_020), state);
     }
 
     #[test]

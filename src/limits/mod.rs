@@ -21,9 +21,11 @@ use crate::config::{LimitGroup, Rate};
 use crate::core::facts::Facts;
 use crate::core::verdict::{Denial, LimitKeys, Permit, Reason};
 
-use counter::Counter;
+pub(crate) use counter::Counter;
+pub(crate) use failures::client_key;
+pub(crate) use table::WhenFull;
+
 use failures::Failures;
-use table::WhenFull;
 
 /// A request that step 9 refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +147,7 @@ impl Group {
 }
 
 /// Ids have at most 19 digits.
-fn id_key(id: u64) -> u64 {
+pub(crate) fn id_key(id: u64) -> u64 {
     id.saturating_add(1)
 }
 

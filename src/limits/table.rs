@@ -23,7 +23,7 @@ const ATTEMPTS: usize = 4;
 
 /// What becomes of a key that finds every slot of its set in use by others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WhenFull {
+pub(crate) enum WhenFull {
     /// The one that has used least is forgotten, and the new one begins with nothing used: for
     /// keys that are known, of whom none may be refused for what others did.
     Forget,
