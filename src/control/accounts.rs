@@ -72,8 +72,7 @@ impl Account {
 /// The one that the token belongs to.
 fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
     let view = call.store.account(call.token()?.account().id())?;
-    let shown = [view].into_iter().skip(call.query.page.offset as usize);
-    Answer::list(shown.map(Account::of).collect(), 1)
+    Answer::page(vec![view], call.query.page, Account::of)
 }
 
 fn create(call: &Call<'_>) -> Result<Answer, ApiError> {

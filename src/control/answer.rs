@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use crate::edge::body::GateBody;
+use crate::store::Page;
 
 /// What a handler gives: a status and a body that is written already.
 #[derive(Debug)]
@@ -95,6 +96,16 @@ impl Answer {
         let extra = Extra { filters: NoExtra {}, order_by: "id", pagination };
         let envelope = ListEnveloped { status: Status::success(StatusCode::OK), data, extra };
         Self::json(StatusCode::OK, &envelope)
+    }
+
+    /// 200 with a page of what there is, as it is shown.
+    pub(super) fn page<V, T: Serialize>(
+        all: Vec<V>,
+        page: Page,
+        show: impl FnMut(V) -> T,
+    ) -> Result<Self, ApiError> {
+        let total = all.len() as u64;
+        Self::list(page.of(all).map(show).collect(), total)
     }
 
     /// 200 with a document of its own shape.

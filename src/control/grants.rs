@@ -152,11 +152,9 @@ fn read_grant(asked: &GrantRequest, call: &Call<'_>) -> Result<Grant, ApiError> 
 }
 
 fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let permissions = permissions(&find(call, Owner::Account)?);
-    let total = permissions.len() as u64;
-    let page = call.query.page;
-    let shown = permissions.into_iter().skip(page.offset as usize).take(page.limit as usize);
-    Answer::list(shown.collect(), total)
+    Answer::page(permissions(&find(call, Owner::Account)?), call.query.page, |permission| {
+        permission
+    })
 }
 
 /// Puts other grants in place of the token's, and changes nothing else of it.

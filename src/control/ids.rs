@@ -86,11 +86,7 @@ impl From<IdView> for IdRow {
 }
 
 fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let views = call.store.ids(call.account()?)?;
-    let total = views.len() as u64;
-    let page = call.query.page;
-    let shown = views.into_iter().skip(page.offset as usize).take(page.limit as usize);
-    Answer::list(shown.map(IdRow::from).collect(), total)
+    Answer::page(call.store.ids(call.account()?)?, call.query.page, IdRow::from)
 }
 
 fn set(call: &Call<'_>) -> Result<Answer, ApiError> {

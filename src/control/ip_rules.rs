@@ -268,8 +268,7 @@ fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
     let mut numbers: Vec<u64> = views.iter().map(|view| view.rule_id).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    let page = call.query.page;
-    let shown = numbers.iter().skip(page.offset as usize).take(page.limit as usize);
+    let shown = call.query.page.of(&numbers);
     let rules = shown.filter_map(|id| rule_of(&account, &views, *id)).collect();
     Answer::list(rules, numbers.len() as u64)
 }

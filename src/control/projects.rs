@@ -79,10 +79,7 @@ fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
     if !granted.is_empty() {
         views.retain(|view| granted.binary_search(&view.id).is_ok());
     }
-    let total = views.len() as u64;
-    let page = call.query.page;
-    let shown = views.into_iter().skip(page.offset as usize).take(page.limit as usize);
-    Answer::list(shown.map(Project::from).collect(), total)
+    Answer::page(views, call.query.page, Project::from)
 }
 
 fn create(call: &Call<'_>) -> Result<Answer, ApiError> {

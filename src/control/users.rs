@@ -44,11 +44,7 @@ impl From<UserView> for User {
 }
 
 fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let views = call.store.users(call.account()?)?;
-    let total = views.len() as u64;
-    let page = call.query.page;
-    let shown = views.into_iter().skip(page.offset as usize).take(page.limit as usize);
-    Answer::list(shown.map(User::from).collect(), total)
+    Answer::page(call.store.users(call.account()?)?, call.query.page, User::from)
 }
 
 fn read(call: &Call<'_>) -> Result<Answer, ApiError> {

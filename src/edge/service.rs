@@ -60,6 +60,7 @@ struct Asked {
     decision_id: HeaderValue,
     started: Instant,
 }
+
 /// Does what was decided.
 fn act(worker: &Rc<Worker>, connection: &Rc<Connection>, asked: Asked, decided: Decided) -> Answer {
     let format = Format::of(&asked.head.headers);
@@ -67,15 +68,13 @@ fn act(worker: &Rc<Worker>, connection: &Rc<Connection>, asked: Asked, decided: 
     let (plan, upstream) = match decided {
         Decided::Forward(plan, upstream) => (plan, upstream),
         Decided::Refuse(refusal) => {
-            worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), None);
-            worker.metrics.overhead(started.elapsed());
-            return Answer::Own(refusal.response(format, Some(decision_id)));
+            let took = started.elapsed();
+            return Answer::Own(own(worker, refusal, None, took, format, decision_id));
         }
     };
     let (pool, watch) = (plan.pool.clone(), worker.deadlines.watch());
     match forward(plan, head, incoming, watch, connection.watch.end()) {
         Ok(forwarding) => Answer::Upstream(Passing {
-            before: forwarding.started().duration_since(started),
             worker: worker.clone(),
             forwarding,
             pool,
@@ -86,11 +85,23 @@ fn act(worker: &Rc<Worker>, connection: &Rc<Connection>, asked: Asked, decided: 
         }),
         Err(refusal) => {
             let named = Some((upstream, pool.upstream().name.as_str()));
-            worker.metrics.overhead(started.elapsed());
-            worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), named);
-            Answer::Own(refusal.response(format, Some(decision_id)))
+            Answer::Own(own(worker, refusal, named, started.elapsed(), format, decision_id))
         }
     }
+}
+
+/// An answer of the gate's own, counted. `took` is the gate's part of the time.
+fn own(
+    worker: &Worker,
+    refusal: Refusal,
+    upstream: Option<(usize, &str)>,
+    took: Duration,
+    format: Format,
+    decision_id: HeaderValue,
+) -> Response<GateBody> {
+    worker.metrics.overhead(took);
+    worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), upstream);
+    refusal.response(format, Some(decision_id))
 }
 
 /// Asks the lane, then does what was decided.
@@ -120,14 +131,12 @@ struct Passing {
     decision_id: HeaderValue,
     format: Format,
     started: Instant,
-    /// Time until it was sent.
-    before: Duration,
 }
 
 impl Passing {
     async fn finish(self) -> Response<GateBody> {
-        let Self { forwarding, worker, pool, upstream, decision_id, format, started, before } =
-            self;
+        let Self { forwarding, worker, pool, upstream, decision_id, format, started } = self;
+        let before = forwarding.started().duration_since(started);
         let named = Some((upstream, pool.upstream().name.as_str()));
         match forwarding.await {
             Ok(forwarded) => {
@@ -136,11 +145,7 @@ impl Passing {
                 worker.metrics.answered(Origin::Upstream, forwarded.head.status.as_u16(), named);
                 Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
             }
-            Err(refusal) => {
-                worker.metrics.overhead(before);
-                worker.metrics.answered(Origin::Gate, refusal.status().as_u16(), named);
-                refusal.response(format, Some(decision_id))
-            }
+            Err(refusal) => own(&worker, refusal, named, before, format, decision_id),
         }
     }
 }

@@ -9,7 +9,6 @@ use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 
 use super::body::{RequestBody, UpstreamBody};
 use super::connect::ConnectError;
@@ -208,18 +207,14 @@ fn send(
     let mut endpoints = pool.endpoints();
     let endpoint = endpoints.next().expect("invariant: an upstream has an endpoint");
     let sent = match pool.reuse(endpoint, now) {
-        Some(mut lease) => {
-            let again = lease.may_be_closing().then(|| again(&request).map(Box::new)).flatten();
-            let answer = lease.sender.try_send_request(request);
-            Ok((answer, lease, again))
-        }
+        Some(lease) => Ok(send_on_idle(lease, request)),
         None => Err(Box::new(request)),
     };
     async move {
         let unsent = match sent {
-            Ok((answer, lease, again)) => match answer.await {
-                Ok(response) => return Ok((response, lease)),
-                Err(failed) => unsent(failed, again)?,
+            Ok(sent) => match sent.await? {
+                Ok(answer) => return Ok(answer),
+                Err(unsent) => unsent,
             },
             Err(request) => request,
         };
@@ -227,13 +222,22 @@ fn send(
     }
 }
 
-/// What is left to be sent after a failure.
-fn unsent(
-    mut failed: TrySendError<Request<RequestBody>>,
-    again: Option<Box<Request<RequestBody>>>,
-) -> Result<Box<Request<RequestBody>>, SendError> {
-    let unsent = failed.take_message().map(Box::new).or(again);
-    unsent.ok_or_else(|| SendError::Broken(failed.into_error()))
+/// Sends on a connection that was idle. Its answer, or the request where the connection did not
+/// take it and it may be sent elsewhere.
+fn send_on_idle(
+    mut lease: Lease,
+    request: Request<RequestBody>,
+) -> impl Future<Output = Result<Result<Answer, Box<Request<RequestBody>>>, SendError>> + use<> {
+    let again = lease.may_be_closing().then(|| again(&request).map(Box::new)).flatten();
+    let answer = lease.sender.try_send_request(request);
+    async move {
+        let mut failed = match answer.await {
+            Ok(response) => return Ok(Ok((response, lease))),
+            Err(failed) => failed,
+        };
+        let unsent = failed.take_message().map(Box::new).or(again);
+        unsent.map(Err).ok_or_else(|| SendError::Broken(failed.into_error()))
+    }
 }
 
 /// Sends to this endpoint or one of the next, on what other idle connections there are or on a
@@ -246,11 +250,10 @@ async fn send_on(
 ) -> Result<Answer, SendError> {
     let mut unreachable = ConnectError::Timeout(Duration::ZERO);
     for endpoint in std::iter::once(first).chain(next) {
-        while let Some(mut lease) = pool.reuse(endpoint, Instant::now()) {
-            let again = lease.may_be_closing().then(|| again(&request).map(Box::new)).flatten();
-            match lease.sender.try_send_request(*request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(failed) => request = unsent(failed, again)?,
+        while let Some(lease) = pool.reuse(endpoint, Instant::now()) {
+            match send_on_idle(lease, *request).await? {
+                Ok(answer) => return Ok(answer),
+                Err(unsent) => request = unsent,
             }
         }
         match pool.connect(endpoint).await {

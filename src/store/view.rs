@@ -173,6 +173,13 @@ pub struct Page {
     pub limit: u64,
 }
 
+impl Page {
+    /// This part of a whole list.
+    pub fn of<T>(self, all: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+        all.into_iter().skip(self.offset as usize).take(self.limit as usize)
+    }
+}
+
 /// A part of a list of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenPage {
