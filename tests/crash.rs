@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::world::token_line_of;
-use crate::support::{Gate, Home, Upstream, eventually};
+use crate::support::{Draw, Gate, Home, Upstream, eventually};
 
-use facts::{Draw, Facts};
+use facts::Facts;
 use load::Load;
 use writers::Writers;
 
@@ -28,7 +28,7 @@ fn fifty_kills_lose_nothing_that_was_acknowledged_and_revive_nothing() {
     let seed = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| jiff::Timestamp::now().as_nanosecond() as u64);
     eprintln!("CRASH_SEED={seed}");
-    let mut draw = Draw::new(seed);
+    let mut draw = Draw(seed);
     let upstream = load::quiet_upstream();
     let home = world(&upstream);
     let facts = Facts::default();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Mutex;
 
-use crate::support::{Gate, Request};
+use crate::support::{Draw, Gate, Request};
 
 /// Everything that is known, by the number that [`Facts::add`] gave it.
 #[derive(Default)]
@@ -86,26 +86,5 @@ impl Facts {
             fact.may = vec![found];
             fact.changed = false;
         }
-    }
-}
-
-/// splitmix64: the same choices for the same seed.
-pub struct Draw(u64);
-
-impl Draw {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.bits() % limit as u64) as usize
     }
 }

@@ -8,9 +8,9 @@ use std::thread::Scope;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 
-use super::facts::{Draw, Facts, Probe};
-use crate::support::Home;
+use super::facts::{Facts, Probe};
 use crate::support::world::{FOREIGN, NARROW, token_line};
+use crate::support::{Draw, Home};
 
 /// Lines of an import that is told to gates change by change, and of one that they take a snapshot of.
 const IMPORT_LINES: [usize; 2] = [60, 1_200];
@@ -57,7 +57,7 @@ impl<'a> Writers<'a> {
     pub fn new(home: &'a Home, facts: &'a Facts, seed: u64) -> Self {
         let operator = |number: usize| {
             let switches = if number == 1 { switches(facts) } else { Vec::new() };
-            let draw = Draw::new(seed ^ (number as u64 + 1) << 32);
+            let draw = Draw(seed ^ (number as u64 + 1) << 32);
             Mutex::new(Operator { number, draw, tokens: vec![], switches, import: None, made: 0 })
         };
         Self {

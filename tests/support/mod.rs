@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod control;
+pub mod draw;
 pub mod gate;
 pub mod gateway;
 pub mod home;
@@ -14,6 +15,7 @@ pub mod world;
 
 pub use client::{Connection, Request, Response};
 pub use control::Control;
+pub use draw::Draw;
 pub use gate::Gate;
 pub use gateway::Gateway;
 pub use home::Home;
