@@ -59,7 +59,7 @@ impl std::fmt::Debug for Presented {
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// There is no index yet.
-    #[error("there is no index yet")]
+    #[error("there is no index yet: /readyz says what the gate waits for")]
     NoIndex,
     /// The token's key is no longer configured, or the index has not caught up with the store.
     #[error(
@@ -113,7 +113,7 @@ impl Question {
                     Explained::Done(explanation) => explanation,
                     Explained::Slow(pending) => match self.recognise(&pending.request.candidates) {
                         Some(token) => pending.recognised(index, &facts, token, self.at),
-                        None => pending.mismatched(),
+                        None => pending.mismatched(index, &facts),
                     },
                 })
             }

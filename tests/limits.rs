@@ -273,7 +273,7 @@ fn explain_says_what_is_left_and_uses_nothing() {
         (&"rate_limited".into(), &429.into())
     );
     assert_eq!(step_9(&explanation)["outcome"], "fail");
-    assert!(explanation["fix"].as_str().unwrap().contains("[limits.groups.few]"));
+    assert!(explanation["fix"]["advice"].as_str().unwrap().contains("[limits.groups.few]"));
     let free = explain(&gate, SERVICE, "/free/");
     assert_eq!(step_9(&free)["detail"], "the route is in no group that is limited");
 

@@ -18,7 +18,15 @@ use crate::time::parse_time_or_date;
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("bearer").required(true).args(["token", "token_id"])))]
 #[command(
-    after_help = "Example: portcullis explain --token-id 7 --method POST --path /api/v2/accounts/1/jobs/77/run/ --ip 203.0.113.9"
+    after_help = "Exit 4 where the request would be refused. The commands that are proposed let this one \
+    request through and no more.\n\n\
+    Refusals that come from load are not reproduced, since explaining uses up nothing:\n  \
+    rate_limited, failure_limited  a limit of [limits] was used up: the client must wait for \
+    Retry-After, or the limit be raised\n  \
+    lane_full, lane_timeout        more legacy tokens come than [legacy] threads can verify: give \
+    their owners new tokens, or raise threads and cpu_share\n  \
+    no_index                       the gate has yet to read its store: /readyz and the log say why\n\n\
+    Example: portcullis explain --token-id 7 --method POST --path /api/v2/accounts/1/jobs/77/run/ --ip 203.0.113.9"
 )]
 pub(super) struct Explain {
     /// `-`: the token's secret is read from standard input
@@ -56,9 +64,12 @@ pub(super) fn run(explain: Explain, session: &mut Session<'_>) -> Result<(), Fai
         at: explain.at.unwrap_or(session.around.now),
     };
     let index = index(config.policy(), &store)?;
-    let explanation = question
+    let mut explanation = question
         .answer(&index, &config, &store, None)
         .map_err(|error| Failure::failed(error.to_string()))?;
+    if let Some(fix) = &mut explanation.fix {
+        fix.commands.iter_mut().for_each(|command| *command = session.as_typed(command));
+    }
     match session.json {
         true => session.print_json(&explanation)?,
         false => session.print(&render(&explanation))?,
@@ -115,7 +126,8 @@ fn render(explanation: &Explanation) -> String {
         text.push('\n');
     }
     if let Some(fix) = &explanation.fix {
-        text.push_str(&format!("to let it through: {fix}\n"));
+        text.push_str(&format!("to let it through: {}\n", fix.advice));
+        fix.commands.iter().for_each(|command| text.push_str(&format!("  {command}\n")));
     }
     text
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
-use super::operator;
+use super::{CONFIG_DEFAULT, CONFIG_VARIABLE, operator};
 use crate::config::{self, Config, StoreUrl};
 use crate::core::record::Timestamp;
 use crate::core::token::FOREIGN_LEN;
@@ -52,6 +52,18 @@ impl Session<'_> {
     /// A path from the command line.
     pub(super) fn path(&self, given: &Path) -> PathBuf {
         self.around.directory.join(given)
+    }
+
+    /// A command for the person at the terminal to copy: about the same configuration.
+    pub(super) fn as_typed(&self, command: &str) -> String {
+        let file = self.config_file.to_string_lossy();
+        let found = self.around.environment.get(CONFIG_VARIABLE).is_some_and(|name| *name == file);
+        match command.strip_prefix("portcullis ") {
+            Some(rest) if !found && file != CONFIG_DEFAULT => {
+                format!("portcullis -c {} {rest}", quoted(&file))
+            }
+            _ => command.to_owned(),
+        }
     }
 
     /// Loads the configuration and says on standard error everything that is wrong with it.
@@ -143,6 +155,15 @@ impl Session<'_> {
         }
         self.say(line);
         Ok(())
+    }
+}
+
+/// A word as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 
 use super::read::Table;
 use super::report::Mistake;
@@ -70,17 +71,28 @@ impl Files {
 
 /// The whole of a file as text.
 pub(super) fn text(file: File) -> io::Result<String> {
-    let mut text = String::new();
-    read_into(file, &mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    read_into(file, &mut bytes)?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(error) => Err(not_text(error.as_bytes(), error.utf8_error())),
+    }
 }
 
-/// Appends the whole of a file to `text`.
-pub(super) fn read_into(file: File, text: &mut String) -> io::Result<()> {
-    let length = file.take(FILE_BYTES_LIMIT + 1).read_to_string(text)?;
+/// Appends the whole of a file.
+pub(super) fn read_into(file: File, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let length = file.take(FILE_BYTES_LIMIT + 1).read_to_end(bytes)?;
     if length as u64 > FILE_BYTES_LIMIT {
         let message = format!("longer than {FILE_BYTES_LIMIT} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(())
+}
+
+/// Where bytes are no UTF-8, without a word of what they are.
+pub(super) fn not_text(bytes: &[u8], error: Utf8Error) -> io::Error {
+    let before = &bytes[..error.valid_up_to()];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let message = format!("line {line} is not UTF-8: save it as a text file in UTF-8");
+    io::Error::new(io::ErrorKind::InvalidData, message)
 }

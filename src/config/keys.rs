@@ -76,13 +76,18 @@ fn from_file(keys: &Table<'_>, name: &str, files: &Files) -> Option<DigestKeys> 
 
 fn load(path: &Path, file: File, keys: &Table<'_>) -> io::Result<(usize, Zeroizing<String>)> {
     let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
     let source = keys.report.add(Source::opaque(path.display().to_string()));
     check_mode(metadata.permissions().mode(), At::whole(source), path, keys.report);
     // Room for the whole file at once: growing would leave unwiped copies behind.
     let room = usize::try_from(metadata.len()).unwrap_or(0).min(files::FILE_BYTES_LIMIT as usize);
-    let mut text = Zeroizing::new(String::with_capacity(room + 1));
-    files::read_into(file, &mut text)?;
-    Ok((source, text))
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room + 1));
+    files::read_into(file, &mut bytes)?;
+    std::str::from_utf8(&bytes).map_err(|error| files::not_text(&bytes, error))?;
+    let text = String::from_utf8(std::mem::take(&mut *bytes));
+    Ok((source, Zeroizing::new(text.expect("invariant: just checked"))))
 }
 
 /// Everyone: an error. The group: a warning, since that is how a mounted secret reaches a process

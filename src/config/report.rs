@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::source::{At, Source};
+use super::source::{At, Source, printable};
 
 /// What is wrong with a value, before it is known where the value stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +83,8 @@ impl Report {
             column: located.column,
             excerpt: located.excerpt,
             width: located.width,
-            message: mistake.message,
-            help: mistake.help,
+            message: printable(&mistake.message),
+            help: mistake.help.map(|help| printable(&help)),
         };
         self.found.borrow_mut().push((at, diagnostic));
     }

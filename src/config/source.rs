@@ -89,9 +89,24 @@ fn locate_span(text: &str, start: usize, end: usize) -> Located {
     Located {
         line: before.matches('\n').count() + 1,
         column: text[line_start..start].chars().count() + 1,
-        excerpt: if may_hold_secret(line) { String::new() } else { line.to_owned() },
+        excerpt: excerpt(line),
         width: text[start..end].trim_end().chars().count().max(1),
     }
+}
+
+/// What may be shown of a line: nothing where it could hold a secret or is longer than anybody
+/// reads.
+fn excerpt(line: &str) -> String {
+    match may_hold_secret(line) || line.len() > EXCERPT_LIMIT {
+        true => String::new(),
+        false => printable(line),
+    }
+}
+
+/// The text without what a terminal would act on.
+pub(super) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
+    text.chars().map(shown).collect()
 }
 
 fn floor_char_boundary(text: &str, position: usize) -> usize {
@@ -101,6 +116,9 @@ fn floor_char_boundary(text: &str, position: usize) -> usize {
     }
     position
 }
+
+/// Most bytes of a line that is shown.
+const EXCERPT_LIMIT: usize = 200;
 
 /// Characters in a row without a space or punctuation from which on a word could be a token or a
 /// key rather than something written by a person.

@@ -10,6 +10,7 @@ use super::call::Call;
 use super::error::ApiError;
 use super::operation::Operation;
 use super::words::ID_LIMIT;
+use crate::core::decide::Fix;
 use crate::core::explain::{Explanation, Outcome, StepOutcome, StepReport};
 use crate::core::permissions::Level;
 use crate::core::record::TokenId;
@@ -54,7 +55,7 @@ struct Explained {
     status: u16,
     steps: Vec<StepExplained>,
     /// What would let it through.
-    fix: Option<String>,
+    fix: Option<FixExplained>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -70,6 +71,14 @@ struct StepExplained {
     step: String,
     outcome: StepVerdict,
     detail: String,
+}
+
+/// In words, and as commands where there are any.
+#[derive(Serialize, JsonSchema)]
+struct FixExplained {
+    advice: String,
+    /// In order, as they are typed.
+    commands: Vec<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -92,7 +101,7 @@ impl From<Explanation> for Explained {
             reason: reason.to_owned(),
             status,
             steps: steps.into_iter().map(StepExplained::from).collect(),
-            fix,
+            fix: fix.map(|Fix { advice, commands }| FixExplained { advice, commands }),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::decide::{self, Step, Trace};
+use super::decide::{self, Case, Fix, Step, Trace};
 use super::facts::Facts;
 use super::index::{Index, Token};
 use super::record::Timestamp;
@@ -21,7 +21,7 @@ pub struct Explanation {
     pub steps: Vec<StepReport>,
     /// What would let it through.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
+    pub fix: Option<Fix>,
     /// What rate limits count by, where steps 0 to 8 permit.
     #[serde(skip)]
     pub limits: Option<LimitKeys>,
@@ -37,11 +37,11 @@ impl Explanation {
     }
 
     /// Ends with a refusal by step 9 after all.
-    pub fn deny(&mut self, reason: Reason, fix: &str) {
+    pub fn deny(&mut self, reason: Reason, advice: &str) {
         self.verdict = Outcome::Deny;
         self.reason = reason.name();
         self.status = reason.status(false);
-        self.fix = Some(fix.to_owned());
+        self.fix = Some(Fix::advice(advice));
     }
 }
 
@@ -138,13 +138,15 @@ impl Pending {
             Some(token) => {
                 judge_token(index, facts, token, now, self.conceal, &mut self.notes, Outcome::Slow)
             }
-            None => self.mismatched(),
+            None => self.mismatched(index, facts),
         }
     }
 
     /// Ends with none of the candidates recognised.
-    pub fn mismatched(mut self) -> Explanation {
+    pub fn mismatched(mut self, index: &Index, facts: &Facts<'_>) -> Explanation {
         self.notes.steps.retain(|report| report.step != Step::Token.name());
+        let fix = decide::request(index, facts, &mut decide::NoTrace)
+            .map(|target| decide::fix_unknown(&Case { index, facts, target: &target }));
         self.notes.fail(
             Step::Token,
             || {
@@ -153,7 +155,7 @@ impl Pending {
                     self.request.candidates.len()
                 )
             },
-            || "check the token, or make a new one: `portcullis token create`".to_owned(),
+            || fix.unwrap_or_default(),
         );
         let denial = Denial {
             reason: Reason::LegacyMismatch,
@@ -200,7 +202,7 @@ fn judge_token(
 #[derive(Debug, Default)]
 struct Notes {
     steps: Vec<StepReport>,
-    fix: Option<String>,
+    fix: Option<Fix>,
 }
 
 impl Trace for Notes {
@@ -212,7 +214,7 @@ impl Trace for Notes {
         });
     }
 
-    fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> String) {
+    fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> Fix) {
         self.steps.push(StepReport {
             step: step.name(),
             outcome: StepOutcome::Fail,

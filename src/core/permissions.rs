@@ -72,6 +72,8 @@ pub struct Access {
 impl Access {
     /// Nothing.
     pub const NONE: Self = Self { read: 0, write: 0 };
+    /// Everything.
+    pub(super) const ALL: Self = Self { read: u64::MAX, write: u64::MAX };
 
     /// What either of the two gives.
     #[inline]
@@ -97,6 +99,17 @@ impl Access {
     #[must_use]
     pub fn without(self, other: Self) -> Self {
         Self { read: self.read & !other.read, write: self.write & !other.write }
+    }
+
+    /// How much it is, to compare: resources that may be written, then those that may be read.
+    pub(super) fn breadth(self) -> (u32, u32) {
+        (self.write.count_ones(), self.read.count_ones())
+    }
+
+    /// Resource by resource.
+    pub(super) fn parts(self) -> impl Iterator<Item = Self> {
+        let part = move |bit: u64| Self { read: self.read & bit, write: self.write & bit };
+        (0..u64::BITS).map(move |at| part(1 << at)).filter(|part| *part != Self::NONE)
     }
 
     fn grant(&mut self, resource: ResourceId, level: Level) {
@@ -376,7 +389,7 @@ fn compile_set(spec: &PermissionSetSpec, lookup: &impl Fn(&String) -> ResourceId
 
 fn licence_bound(licence: Licence, resources: &[String]) -> Access {
     match licence {
-        Licence::Developer => Access { read: u64::MAX, write: u64::MAX },
+        Licence::Developer => Access::ALL,
         Licence::ReadOnly => Access { read: u64::MAX, write: 0 },
         Licence::It => {
             let mut bound = Access::NONE;

@@ -92,7 +92,11 @@ impl Fields {
         words: &[(&'static str, T)],
     ) -> Result<Option<T>, Reason> {
         let Some(text) = self.optional_text(key)? else { return Ok(None) };
-        one_of(&text, words).map(Some).ok_or_else(|| expected(key, words))
+        one_of(&text, words).map(Some).ok_or_else(|| {
+            let near = closest(&text, words.iter().map(|(word, _)| *word));
+            let near = near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default();
+            expected(key, words) + &near
+        })
     }
 
     /// One of a few words that must be there.
@@ -102,6 +106,16 @@ impl Fields {
         words: &[(&'static str, T)],
     ) -> Result<T, Reason> {
         self.word(key, words)?.ok_or_else(|| missing(key))
+    }
+
+    /// Refuses a key that is near one of these, in place of which it was probably meant.
+    pub(super) fn refuse_near(&self, keys: &[&str]) -> Result<(), Reason> {
+        for (key, _) in &self.entries {
+            if let Some(near) = closest(key, keys.iter().copied()) {
+                return Err(format!("unknown key `{}`: did you mean `{near}`?", shown(key)));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses whatever was not asked for.

@@ -50,6 +50,8 @@ const TYPES: [(&str, Parse); 7] = [
     ("token", token),
 ];
 
+const VERIFIERS: [&str; 5] = ["token", "digest", "sha256", "hash", "introspect"];
+
 type Parse = fn(&mut Fields, &Reader<'_>) -> Result<Line, Reason>;
 
 impl Reader<'_> {
@@ -194,6 +196,12 @@ fn verifier(
             Ok((Verifier::Hash { encoded, selector }, None))
         }
         (None, None, None, None, true) => Ok((Verifier::Introspect { selector }, None)),
+        (None, None, None, None, false) => {
+            fields.refuse_near(&VERIFIERS)?;
+            Err("a token needs one of `token`, `digest`, `sha256`, `hash` and `introspect`, by \
+                 which it is recognised"
+                .to_owned())
+        }
         _ => Err("a token has exactly one of `token`, `digest`, `sha256`, `hash` and \
                   `introspect`"
             .to_owned()),

@@ -175,7 +175,7 @@ fn foreign(import: &Import, session: &Session<'_>) -> Result<Option<Foreign>, Fa
 }
 
 fn open_rejects(import: &Import, input: &Input, session: &Session<'_>) -> Result<Rejects, Failure> {
-    let Some(given) = &import.rejects else { return Ok(Rejects::Notes { input: input.name() }) };
+    let Some(given) = &import.rejects else { return Ok(Rejects::notes(input.name())) };
     let path = session.path(given);
     if let Input::File { path: read, .. } = input
         && let (Ok(read), Ok(written)) = (read.canonicalize(), path.canonicalize())
@@ -183,7 +183,7 @@ fn open_rejects(import: &Import, input: &Input, session: &Session<'_>) -> Result
     {
         return Err(Failure::usage("--rejects names the file that is read: name another"));
     }
-    Rejects::file(&path).map_err(|error| Failure::file(&path, "written", &error))
+    Rejects::file(input.name(), &path).map_err(|error| Failure::file(&path, "written", &error))
 }
 
 /// A copy of the store that is gone afterwards.

@@ -208,12 +208,15 @@ impl Importer<'_> {
     }
 
     fn finish(mut self, dry_run: bool, session: &mut Session<'_>) -> Result<Summary, Failure> {
-        self.rejects.flush().map_err(|error| rejects_failed(&error))?;
+        let rejects = self.rejects.finish().map_err(|error| rejects_failed(&error))?;
         let Summary { lines, added, unchanged, rejected } = self.summary;
         let would = if dry_run { " (dry run: nothing was changed)" } else { "" };
         session.say(&format!(
             "{lines} lines: {added} added, {unchanged} unchanged, {rejected} rejected{would}"
         ));
+        if let Some(path) = rejects {
+            session.say(&format!("what was rejected, and why, is in {}", path.display()));
+        }
         if self.made > 0 {
             session.say(&format!("{} accounts and projects were made for them", self.made));
         }

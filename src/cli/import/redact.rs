@@ -18,6 +18,9 @@ use crate::time::parse_time;
 /// Stands for what was taken out.
 pub(super) const HIDDEN: &str = "…";
 
+/// Most bytes of a selector, the beginning of a token, that are shown.
+const SELECTOR_LIMIT: usize = 8;
+
 /// Keys whose values are verifiers.
 const VERIFIERS: [&str; 4] = ["token", "digest", "sha256", "hash"];
 /// Keys whose values are names that people chose.
@@ -73,6 +76,9 @@ pub(in crate::cli) fn hide_tokens(text: &str) -> String {
 
 fn redact_entry(key: &str, value: Value) -> (String, Value) {
     let shown = if VERIFIERS.contains(&key) {
+        hide_unless_null(value)
+    } else if key == "selector" && value.as_str().is_some_and(|text| text.len() > SELECTOR_LIMIT) {
+        // More of the token's beginning than a selector may have.
         hide_unless_null(value)
     } else if NAMES.contains(&key) {
         redact_value(value, hide_tokens)

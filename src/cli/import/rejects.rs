@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -17,23 +17,30 @@ struct Reject<'l> {
     input: &'l str,
 }
 
+/// Refused lines that are also noted on standard error where they go to a file: enough to see what
+/// kind of mistake it is.
+const NOTED_LIMIT: u64 = 5;
+
 /// Takes refused lines in input order.
-pub(super) enum Rejects {
-    /// JSONL.
-    File(BufWriter<File>),
-    /// `FILE:LINE: reason`.
-    Notes {
-        /// What people know the input by.
-        input: String,
-    },
+pub(super) struct Rejects {
+    /// What people know the input by.
+    input: String,
+    /// JSONL; without it, all are noted as `INPUT:LINE: reason`.
+    file: Option<(PathBuf, BufWriter<File>)>,
+    count: u64,
 }
 
 impl Rejects {
+    /// All of them to standard error.
+    pub(super) fn notes(input: String) -> Self {
+        Self { input, file: None, count: 0 }
+    }
+
     /// Opens the file, emptying it, readable for its owner alone.
-    pub(super) fn file(path: &Path) -> io::Result<Self> {
+    pub(super) fn file(input: String, path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        Ok(Self::File(BufWriter::new(file)))
+        Ok(Self { input, file: Some((path.to_owned(), BufWriter::new(file))), count: 0 })
     }
 
     /// Notes a refused line; `text` is `None` where it could not be read as text at all.
@@ -45,21 +52,20 @@ impl Rejects {
         stderr: &mut dyn Write,
     ) -> io::Result<()> {
         let reason = &hide_tokens(reason);
-        match self {
-            Self::Notes { input } => writeln!(stderr, "{input}:{line}: {reason}"),
-            Self::File(file) => {
-                let input = text.map_or_else(|| super::redact::HIDDEN.to_owned(), redact);
-                serde_json::to_writer(&mut *file, &Reject { line, reason, input: &input })?;
-                file.write_all(b"\n")
-            }
+        self.count += 1;
+        if self.file.is_none() || self.count <= NOTED_LIMIT {
+            writeln!(stderr, "{}:{line}: {reason}", self.input)?;
         }
+        let Some((_, file)) = &mut self.file else { return Ok(()) };
+        let input = text.map_or_else(|| super::redact::HIDDEN.to_owned(), redact);
+        serde_json::to_writer(&mut *file, &Reject { line, reason, input: &input })?;
+        file.write_all(b"\n")
     }
 
-    /// Writes out what is still in memory.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.flush(),
-            Self::Notes { .. } => Ok(()),
-        }
+    /// Writes out what is still in memory; gives the file, where there is one with something in it.
+    pub(super) fn finish(&mut self) -> io::Result<Option<&Path>> {
+        let Some((path, file)) = &mut self.file else { return Ok(None) };
+        file.flush()?;
+        Ok((self.count > 0).then_some(path))
     }
 }

@@ -15,8 +15,17 @@ pub(super) fn parse(line: &str) -> Result<Entries, Reason> {
     match serde_json::from_str::<Strict>(line) {
         Ok(Strict(Value::Object(entries))) => Ok(Entries(entries.into_iter().collect())),
         Ok(Strict(_)) => Err("a line is one JSON object".to_owned()),
-        Err(error) if error.is_data() => Err(error.to_string()),
-        Err(error) => Err(format!("not JSON: {error}")),
+        Err(error) if error.is_data() => Err(placed(&error)),
+        Err(error) => Err(format!("not JSON: {}", placed(&error))),
+    }
+}
+
+/// What serde says, without the number of the line: it is given one line alone, and always says 1.
+fn placed(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line 1 column ") {
+        Some((what, column)) => format!("{what}, at column {column}"),
+        None => text,
     }
 }
 

@@ -517,7 +517,8 @@ fn a_file_that_is_not_text_is_told() {
     std::fs::write(folder.path(ROUTE), b"# \xff").unwrap();
     let text = render(&errors(&folder, &[]));
     assert!(
-        text.contains("portcullis.toml:1: error: cannot read") && text.contains("UTF-8"),
+        text.contains("portcullis.toml:1: error: cannot read")
+            && text.contains("line 1 is not UTF-8"),
         "{text}"
     );
 }

@@ -3,21 +3,26 @@
 //! [`decide`] reads one index and allocates nothing on the way to a permit. [`explain`] walks the
 //! same functions with a trace that writes down what they say.
 //!
-//! What each step finds is put into words in `describe`, only where somebody listens.
+//! What each step finds is put into words in `describe`, and what would change it in `fix`, only
+//! where somebody listens.
 //!
 //! [`explain`]: super::explain
 
 mod describe;
+mod fix;
 mod holdings;
 mod ids;
+mod narrowest;
 mod permission;
 mod steps;
 
+pub use fix::Fix;
+pub(super) use fix::unknown as fix_unknown;
 pub(super) use holdings::{held, write_permission_sets, write_projects};
 pub(super) use permission::Granted;
 pub use permission::PROJECTS_HEADER_BYTES;
 
-use describe::describe_credential;
+use describe::{describe_credential, describe_unknown};
 use ids::id;
 use permission::permission;
 use steps::{account, account_scope, ip_rules, route, validity};
@@ -90,7 +95,7 @@ impl Step {
 /// Writes down what the steps find; [`NoTrace`] compiles to nothing.
 pub(super) trait Trace {
     fn pass(&mut self, step: Step, detail: impl FnOnce() -> String);
-    fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> String);
+    fn fail(&mut self, step: Step, detail: impl FnOnce() -> String, fix: impl FnOnce() -> Fix);
 }
 
 /// Writes nothing down.
@@ -100,7 +105,7 @@ impl Trace for NoTrace {
     #[inline]
     fn pass(&mut self, _: Step, _: impl FnOnce() -> String) {}
     #[inline]
-    fn fail(&mut self, _: Step, _: impl FnOnce() -> String, _: impl FnOnce() -> String) {}
+    fn fail(&mut self, _: Step, _: impl FnOnce() -> String, _: impl FnOnce() -> Fix) {}
 }
 
 /// Decides about a request by one index.
@@ -142,16 +147,25 @@ pub(super) fn judge<'i, T: Trace>(
         if let Some(permit) = public(index, &target) {
             return Ok(Verdict::Allow(permit));
         }
-        let secret = credential(facts, trace)?;
+        let case = Case { index, facts, target: &target };
+        let secret = credential(&case, trace)?;
         match index.find_secret(secret) {
             Some(token) => {
                 trace.pass(Step::Token, || format!("token {}, found by digest", token.id));
                 admit(index, facts, &target, token, Lane::Fast, now, trace).map(Verdict::Allow)
             }
-            None => unknown(index, facts, &target, secret, now, trace).map(Verdict::Slow),
+            None => unknown(&case, secret, now, trace).map(Verdict::Slow),
         }
     });
     judged.unwrap_or_else(Verdict::Deny)
+}
+
+/// What is decided about.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'c> {
+    pub(super) index: &'c Index,
+    pub(super) facts: &'c Facts<'c>,
+    pub(super) target: &'c Target<'c>,
 }
 
 /// What the request asks for.
@@ -169,7 +183,7 @@ pub(super) fn request<'i, T: Trace>(
 ) -> Result<Target<'i>, Denial> {
     let policy = index.policy();
     let bad = |trace: &mut T, detail: &dyn std::fmt::Display, fix: &str| {
-        trace.fail(Step::Request, || detail.to_string(), || fix.to_owned());
+        trace.fail(Step::Request, || detail.to_string(), || Fix::advice(fix));
         refuse(facts, Reason::BadRequest, None, Lane::None)
     };
     if let Some(ambiguity) = facts.ambiguity {
@@ -210,7 +224,8 @@ pub(super) fn public<'i>(index: &'i Index, target: &Target<'i>) -> Option<Permit
 
 /// Step 1.
 #[inline]
-fn credential<'r, T: Trace>(facts: &Facts<'r>, trace: &mut T) -> Result<&'r [u8], Denial> {
+fn credential<'c, T: Trace>(case: &Case<'c>, trace: &mut T) -> Result<&'c [u8], Denial> {
+    let facts = case.facts;
     match facts.credential.token() {
         Ok(secret) => {
             trace.pass(Step::Credential, || "exactly one, well formed".to_owned());
@@ -220,7 +235,7 @@ fn credential<'r, T: Trace>(facts: &Facts<'r>, trace: &mut T) -> Result<&'r [u8]
             trace.fail(
                 Step::Credential,
                 || describe_credential(error).to_owned(),
-                || "send `Authorization: Bearer TOKEN`, once".to_owned(),
+                || fix::credential(case, error),
             );
             Err(refuse(facts, credential_reason(error), None, Lane::None))
         }
@@ -239,21 +254,18 @@ fn credential_reason(error: CredentialError) -> Reason {
 /// Step 2, where the index does not have the token: a case for the slow lane, or unknown.
 #[cold]
 fn unknown<T: Trace>(
-    index: &Index,
-    facts: &Facts<'_>,
-    target: &Target<'_>,
+    case: &Case<'_>,
     secret: &[u8],
     now: Timestamp,
     trace: &mut T,
 ) -> Result<SlowRequest, Denial> {
+    let Case { index, facts, target } = *case;
     let candidates = match index.policy().candidates_limit == 0 || has_our_prefix(secret) {
         true => Vec::new(),
         false => index.candidates(secret, path_account(facts, target), now),
     };
     if candidates.is_empty() {
-        trace.fail(Step::Token, || "no token has this digest, and none could have this hash".to_owned(), || {
-            "use a token of `portcullis token list`, or make one: `portcullis token create --account N --name NAME --grant SET`".to_owned()
-        });
+        trace.fail(Step::Token, || describe_unknown(index, secret), || fix::unknown(case));
         return Err(refuse(facts, Reason::UnknownToken, None, Lane::Fast));
     }
     trace.pass(Step::Token, || format!("slow lane: {} candidates by hash", candidates.len()));
@@ -279,13 +291,14 @@ pub(super) fn admit<'i, T: Trace>(
     now: Timestamp,
     trace: &mut T,
 ) -> Result<Permit<'i>, Denial> {
+    let case = Case { index, facts, target };
     let refused = |reason| refuse(facts, reason, Some(&token), lane);
-    validity(&token, now, trace).map_err(refused)?;
-    account(&token, trace).map_err(refused)?;
-    ip_rules(&token, facts, trace).map_err(refused)?;
-    let upstream = route(index, target, trace).map_err(refused)?;
-    account_scope(&token, target, facts, trace).map_err(refused)?;
-    let granted = permission(index, &token, target, facts, trace).map_err(refused)?;
+    validity(&case, &token, now, trace).map_err(refused)?;
+    account(&case, &token, trace).map_err(refused)?;
+    ip_rules(&case, &token, trace).map_err(refused)?;
+    let upstream = route(&case, trace).map_err(refused)?;
+    account_scope(&case, &token, trace).map_err(refused)?;
+    let granted = permission(&case, &token, trace).map_err(refused)?;
     Ok(Permit {
         policy: index.policy(),
         route: target.route,

@@ -1,11 +1,11 @@
 //! Step 8: whether the grants that cover the request's project give what the route requires.
 
-use super::describe::{describe_lack, describe_need, suggest_grant};
+use super::describe::{describe_lack, describe_need};
 use super::holdings::{held, projects_with};
 use super::ids::{digits, id, query_id};
-use super::{Step, Target, Trace};
+use super::{Case, Step, Target, Trace, fix};
 use crate::core::facts::Facts;
-use crate::core::index::{GrantView, IdKey, Index, Policy, Token};
+use crate::core::index::{Account, GrantView, IdKey, Index, Policy, Token};
 use crate::core::permissions::Access;
 use crate::core::record::{Category, ProjectId};
 use crate::core::routes::{CaptureId, Project, Requires, Route};
@@ -28,19 +28,18 @@ pub(in crate::core) enum Granted {
 /// Step 8.
 #[inline]
 pub(super) fn permission<T: Trace>(
-    index: &Index,
+    case: &Case<'_>,
     token: &Token<'_>,
-    target: &Target<'_>,
-    facts: &Facts<'_>,
     trace: &mut T,
 ) -> Result<Granted, Reason> {
+    let Case { index, facts, target } = *case;
     let Some(route) = target.route else {
         trace.pass(Step::Permission, || "any valid token".to_owned());
         return Ok(Granted::Plain);
     };
     let need = match &route.requires {
         Requires::Permission(need) => *need,
-        Requires::OwnUser(capture) => return own_user(token, target, facts, *capture, trace),
+        Requires::OwnUser(capture) => return own_user(case, token, *capture, trace),
         Requires::Authenticated if matches!(route.project, Project::All | Project::Path(_)) => {
             trace.pass(Step::Permission, || "any valid token".to_owned());
             return Ok(Granted::Plain);
@@ -48,28 +47,27 @@ pub(super) fn permission<T: Trace>(
         Requires::Authenticated | Requires::Public => Access::NONE,
     };
     let policy = index.policy();
-    let scope = scope(index, token, route, target, facts);
+    let scope = scope(index, token.account, route, target, facts);
     let granted = scope
         .and_then(|scope| holds(policy, token, route, scope, need).ok_or(Reason::NoPermission));
     match granted {
         Ok(_) => trace.pass(Step::Permission, || describe_need(policy, need)),
-        Err(reason) => trace.fail(
+        Err(_) => trace.fail(
             Step::Permission,
-            || describe_lack(policy, token, route, scope, need, reason),
-            || suggest_grant(policy, token, scope, need),
+            || describe_lack(case, token, route, scope, need),
+            || fix::lack(case, token, scope, need),
         ),
     }
     granted
 }
 
 fn own_user<T: Trace>(
+    case: &Case<'_>,
     token: &Token<'_>,
-    target: &Target<'_>,
-    facts: &Facts<'_>,
     capture: CaptureId,
     trace: &mut T,
 ) -> Result<Granted, Reason> {
-    let wanted = target.captures.text(facts.path, capture);
+    let wanted = case.target.captures.text(case.facts.path, capture);
     if token.user.is_some_and(|user| Some(user.id) == id(wanted)) {
         trace.pass(Step::Permission, || format!("user {wanted} is the token's"));
         return Ok(Granted::Plain);
@@ -80,7 +78,7 @@ fn own_user<T: Trace>(
             Some(user) => format!("the path names user {wanted}, the token is of user {}", user.id),
             None => "only a personal token may, and this is a service token".to_owned(),
         },
-        || format!("use a personal token of user {wanted}"),
+        || fix::own_user(case, token, wanted),
     );
     Err(Reason::NoPermission)
 }
@@ -99,9 +97,9 @@ pub(super) enum Scope {
 }
 
 #[inline]
-fn scope(
+pub(super) fn scope(
     index: &Index,
-    token: &Token<'_>,
+    account: &Account,
     route: &Route,
     target: &Target<'_>,
     facts: &Facts<'_>,
@@ -111,7 +109,7 @@ fn scope(
     let one = |project, category| Scope::One {
         project,
         category,
-        covered_by_all: route.account.is_some() || token.account.has_project(project),
+        covered_by_all: route.account.is_some() || account.has_project(project),
     };
     Ok(match &route.project {
         Project::All => Scope::All,
@@ -124,7 +122,7 @@ fn scope(
             None => Scope::All,
         },
         Project::Index { index: name, capture: from } => {
-            let key = IdKey { account: token.account.id(), id: capture(*from)?, index: *name };
+            let key = IdKey { account: account.id(), id: capture(*from)?, index: *name };
             let row = index.id_row(key).ok_or(Reason::NoPermission)?;
             one(row.project, row.category)
         }

@@ -1,9 +1,9 @@
 //! Steps 3 to 7: whether the token and its account are in use, and from where and for what.
 
+use super::describe::{describe_ip_denial, describe_methods, describe_narrowing, describe_route};
 use super::ids::id;
-use super::{Step, Target, Trace};
-use crate::core::facts::Facts;
-use crate::core::index::{Index, Token};
+use super::{Case, Step, Trace, fix};
+use crate::core::index::Token;
 use crate::core::record::Timestamp;
 use crate::core::routes::Unmatched;
 use crate::core::verdict::Reason;
@@ -11,6 +11,7 @@ use crate::core::verdict::Reason;
 /// Step 3.
 #[inline]
 pub(super) fn validity<T: Trace>(
+    case: &Case<'_>,
     token: &Token<'_>,
     now: Timestamp,
     trace: &mut T,
@@ -28,23 +29,26 @@ pub(super) fn validity<T: Trace>(
     trace.fail(
         Step::Validity,
         || match (reason, since) {
-            (Reason::NotYetValid, Some(at)) => format!("not valid before {at}"),
-            (Reason::Expired, Some(at)) => format!("expired at {at}"),
-            _ => "revoked, for good".to_owned(),
+            (Reason::NotYetValid, Some(at)) => {
+                format!("token {} is not valid before {at}; it is {now}", token.id)
+            }
+            (Reason::Expired, Some(at)) => {
+                format!("token {} expired at {at}; it is {now}", token.id)
+            }
+            _ => format!("token {} is revoked, for good", token.id),
         },
-        || {
-            format!(
-                "make a new one: `portcullis token create --account {} --name NAME --grant SET`",
-                token.account.id()
-            )
-        },
+        || fix::validity(case, token, reason),
     );
     Err(reason)
 }
 
 /// Step 4.
 #[inline]
-pub(super) fn account<T: Trace>(token: &Token<'_>, trace: &mut T) -> Result<(), Reason> {
+pub(super) fn account<T: Trace>(
+    case: &Case<'_>,
+    token: &Token<'_>,
+    trace: &mut T,
+) -> Result<(), Reason> {
     let account = token.account;
     if account.is_usable() {
         trace.pass(Step::Account, || {
@@ -53,54 +57,46 @@ pub(super) fn account<T: Trace>(token: &Token<'_>, trace: &mut T) -> Result<(), 
         return Ok(());
     }
     let id = account.id();
-    match account.open {
-        true => trace.fail(
-            Step::Account,
-            || format!("the plan of account {id} is cancelled"),
-            || format!("`portcullis account set-plan {id} PLAN`"),
-        ),
-        false => trace.fail(
-            Step::Account,
-            || format!("account {id} is closed"),
-            || format!("`portcullis account open {id}`"),
-        ),
-    }
+    trace.fail(
+        Step::Account,
+        || match account.open {
+            true => format!("the plan of account {id} is cancelled"),
+            false => format!("account {id} is closed, plan {}", account.plan()),
+        },
+        || fix::account(case, token),
+    );
     Err(Reason::AccountClosed)
 }
 
 /// Step 5.
 #[inline]
 pub(super) fn ip_rules<T: Trace>(
+    case: &Case<'_>,
     token: &Token<'_>,
-    facts: &Facts<'_>,
     trace: &mut T,
 ) -> Result<(), Reason> {
+    let facts = case.facts;
     let client =
         || facts.client.map_or("an unknown address".to_owned(), |client| client.to_string());
     let id = token.account.id();
     if let Some(rules) = &token.account.ip_rules
         && !rules.admits(facts.client)
     {
-        let why = || match facts.client.and_then(|client| rules.matching(client)) {
-            Some((action, cidr)) => format!(
-                "{}: the rule {action:?} {cidr} of account {id} matches most specifically",
-                client()
-            ),
-            None => {
-                format!("{}: no rule of account {id} matches, and it has allow rules", client())
-            }
-        };
-        trace.fail(Step::IpRules, why, || {
-            format!("`portcullis ip-rule allow --account {id} {}`", client())
-        });
+        trace.fail(
+            Step::IpRules,
+            || describe_ip_denial(id, rules, facts.client),
+            || fix::ip_rules(case, id, rules),
+        );
         return Err(Reason::IpDenied);
     }
     if let Some(narrowing) = token.allow_ips
         && !facts.client.is_some_and(|client| narrowing.contains(client))
     {
-        trace.fail(Step::IpRules, || format!("{}: outside the token's own allow_ips", client()), || {
-            format!("make a token that may be used from there: `portcullis token create --account {id} --allow-ip {} …`", client())
-        });
+        trace.fail(
+            Step::IpRules,
+            || describe_narrowing(token.id, narrowing, facts.client),
+            || fix::allow_ips(case, token),
+        );
         return Err(Reason::TokenIpDenied);
     }
     trace.pass(Step::IpRules, || match token.account.ip_rules {
@@ -112,13 +108,10 @@ pub(super) fn ip_rules<T: Trace>(
 
 /// Step 6: gives the upstream.
 #[inline]
-pub(super) fn route<T: Trace>(
-    index: &Index,
-    target: &Target<'_>,
-    trace: &mut T,
-) -> Result<usize, Reason> {
+pub(super) fn route<T: Trace>(case: &Case<'_>, trace: &mut T) -> Result<usize, Reason> {
+    let Case { index, target, .. } = *case;
     if let Some(route) = target.route {
-        trace.pass(Step::Route, || route.path().to_owned());
+        trace.pass(Step::Route, || describe_route(index.policy(), route));
         return Ok(route.upstream);
     }
     match index.policy().routes.unmatched() {
@@ -128,12 +121,17 @@ pub(super) fn route<T: Trace>(
         }
         Unmatched::Authenticated { .. } | Unmatched::Deny => {
             let detail = || match target.method_missing {
-                true => "the path is in the route table, but not with this method".to_owned(),
-                false => "no route has this host and path".to_owned(),
+                true => format!(
+                    "the path is in the route table with {}, not with {}",
+                    describe_methods(case),
+                    case.facts.method
+                ),
+                false => match case.facts.host {
+                    Some(host) => format!("no route has this path on host {host}"),
+                    None => "no route has this path".to_owned(),
+                },
             };
-            trace.fail(Step::Route, detail, || {
-                "add a [[route]] to routes.toml, then reload".to_owned()
-            });
+            trace.fail(Step::Route, detail, || fix::route(case));
             Err(Reason::NoRoute)
         }
     }
@@ -142,16 +140,15 @@ pub(super) fn route<T: Trace>(
 /// Step 7.
 #[inline]
 pub(super) fn account_scope<T: Trace>(
+    case: &Case<'_>,
     token: &Token<'_>,
-    target: &Target<'_>,
-    facts: &Facts<'_>,
     trace: &mut T,
 ) -> Result<(), Reason> {
-    let Some(capture) = target.route.and_then(|route| route.account) else {
+    let Some(capture) = case.target.route.and_then(|route| route.account) else {
         trace.pass(Step::AccountScope, || "the path names no account".to_owned());
         return Ok(());
     };
-    let text = target.captures.text(facts.path, capture);
+    let text = case.target.captures.text(case.facts.path, capture);
     let own = token.account.id();
     if id(text) == Some(own) {
         trace.pass(Step::AccountScope, || format!("account {own} is the token's"));
@@ -159,8 +156,8 @@ pub(super) fn account_scope<T: Trace>(
     }
     trace.fail(
         Step::AccountScope,
-        || format!("the path names account {text}, the token is of account {own}"),
-        || format!("use a token of account {text}, or the path of account {own}"),
+        || format!("the path names account {text}, token {} is of account {own}", token.id),
+        || fix::account_scope(case, token, text),
     );
     Err(Reason::WrongAccount)
 }

@@ -51,6 +51,23 @@ impl Account {
         self.open && self.plan != Plan::Cancelled
     }
 
+    /// This account if it were on another plan: for `explain`.
+    pub(crate) fn on_plan(&self, plan: Plan) -> Self {
+        Self { plan, ..self.clone() }
+    }
+
+    /// This account if the store knew this project of it: for `explain`.
+    pub(crate) fn with_project(&self, project: ProjectId) -> Self {
+        let mut projects = self.projects.as_ref().map_or(Vec::new(), |known| known.0.to_vec());
+        projects.push(project);
+        Self { projects: Some(Box::new(Projects(sorted(&projects)))), ..self.clone() }
+    }
+
+    /// Its first project.
+    pub(crate) fn first_project(&self) -> Option<ProjectId> {
+        self.projects.as_ref()?.0.first().copied()
+    }
+
     /// Whether the store knows this project of it.
     #[inline]
     pub fn has_project(&self, project: ProjectId) -> bool {
