@@ -44,7 +44,7 @@ fn bad_lines() -> Vec<(String, &'static str)> {
         ),
         (token_line(&format!(r#"{plain},"{MARKED}":1"#)), "unknown key `…`"),
         (token_line(&format!(r#"{plain},"sha256":"{hex}""#)), "exactly one of"),
-        (token_line(r#""user_id":null"#), "exactly one of"),
+        (token_line(r#""user_id":null"#), "needs one of"),
         (token_line(r#""token":"short""#), "16 to 512"),
         (token_line(&format!(r#""token":"{MARKED} ""#)), "0x21 to 0x7E"),
         (token_line(&format!(r#""token":"{mistyped}""#)), "checksum"),
