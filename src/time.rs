@@ -1,5 +1,7 @@
 //! Times as people and import lines write them.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use jiff::SignedDuration;
 use jiff::civil::{DateTime, datetime};
 
@@ -23,6 +25,12 @@ pub(crate) enum TimeError {
         "neither a duration like 30d or 12h nor a time like 2024-05-01 or 2024-05-01T00:00:00Z"
     )]
     NeitherTimeNorDuration,
+}
+
+/// The time by the system's clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(since.as_secs() as i64)
 }
 
 /// Reads an RFC 3339 time; a fraction of a second is cut off.

@@ -21,6 +21,7 @@ mod feed;
 mod headers;
 mod importers;
 mod legacy;
+mod legacy_upgrade;
 mod limits;
 mod metrics;
 mod proxying;

@@ -1,25 +1,54 @@
-//! The slow lane and what it tells the metrics.
+//! The slow lane, and what it tells metrics and store.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Legacy;
+use crate::config::{Legacy, Upgrade};
+use crate::core::record::{TokenId, Verifier};
+use crate::core::token::Secret;
+use crate::feed::Shared;
 use crate::legacy::{Lane, LaneObserver};
 use crate::observe::metrics::Metrics;
+use crate::time::now;
+use crate::usage::{LaneTally, Upgraded};
 
-/// Starts the slow lane where the configuration turns it on.
-pub(super) fn start(settings: &Legacy, metrics: &Arc<Metrics>) -> io::Result<Option<Arc<Lane>>> {
-    let observer = || Arc::new(Observer { metrics: metrics.clone() });
-    settings.enabled.then(|| Lane::start(settings, observer())).transpose()
+/// What the lane tells, and to whom.
+#[derive(Clone)]
+pub(super) struct Observer {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) tally: Arc<LaneTally>,
 }
 
-struct Observer {
-    metrics: Arc<Metrics>,
+impl Observer {
+    /// Starts the slow lane where the configuration turns it on.
+    pub(super) fn start(&self, settings: &Legacy) -> io::Result<Option<Arc<Lane>>> {
+        settings.enabled.then(|| Lane::start(settings, Arc::new(self.clone()))).transpose()
+    }
 }
 
 impl LaneObserver for Observer {
     fn verified(&self, seconds: f64) {
         self.metrics.legacy_verify_duration.observe(seconds);
+    }
+
+    fn hashed(&self, token: TokenId, cpu: Duration) {
+        if self.shared.live().config.usage.enabled {
+            self.tally.count(token, cpu, now());
+        }
+    }
+
+    fn matched(&self, token_id: TokenId, secret: &Secret) {
+        let live = self.shared.live();
+        let Some(index) = &live.index else { return };
+        let is_wanted = live.config.legacy.upgrade == Upgrade::OnFirstUse;
+        if is_wanted && index.is_slow_and_usable(token_id, now()) {
+            let key = index.policy().keys.current();
+            let digest = key.digest(secret.expose().as_bytes());
+            let verifier = Verifier::Digest { key_id: key.id().to_owned(), digest };
+            self.tally.upgrade(Upgraded { token_id, verifier });
+        }
     }
 
     fn shed(&self) {

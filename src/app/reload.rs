@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwapOption;
 use tokio::sync::Semaphore;
 
-use super::lane;
+use super::lane::Observer;
 use crate::config::{self, Config, Diagnostic};
 use crate::feed::{FeedError, FollowerHandle, Shared};
 use crate::legacy::Lane;
@@ -42,6 +42,7 @@ pub(super) struct Reloader {
     pub(super) store: Arc<SqliteStore>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lane: Arc<ArcSwapOption<Lane>>,
+    pub(super) observer: Observer,
     pub(super) connections: ConnectionLimit,
     pub(super) environment: Vec<(String, String)>,
 }
@@ -70,7 +71,7 @@ impl Reloader {
             .map_err(ReloadError::Config)?;
         let needs_restart = keep_what_needs_restart(&mut next, &current);
         let lane = match next.legacy != current.legacy {
-            true => Some(lane::start(&next.legacy, &self.metrics)?),
+            true => Some(self.observer.start(&next.legacy)?),
             false => None,
         };
         let next = Arc::new(next);

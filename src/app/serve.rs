@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::lane;
+use super::lane::Observer;
 use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader};
 use crate::config::{Config, StoreUrl};
 use crate::control::{self, Api};
@@ -22,7 +22,7 @@ use crate::limits::SharedLimits;
 use crate::observe::admin;
 use crate::observe::metrics::Metrics;
 use crate::store::{SqliteStore, StoreError};
-use crate::usage::Collector;
+use crate::usage::{Collector, LaneTally};
 
 /// How often changed files are looked for. A change is put in force at the second look.
 const FILE_INTERVAL: Duration = Duration::from_millis(500);
@@ -78,13 +78,17 @@ impl Gate {
         let StoreUrl::Sqlite(path) = &config.store;
         let store = Arc::new(SqliteStore::open(path, crate::app::store_rules(&config))?);
         let metrics = Metrics::new();
-        let slow = Arc::new(ArcSwapOption::from(lane::start(&config.legacy, &metrics)?));
         let workers = workers(config.gate.workers);
         let connections = ConnectionLimit::new(config.limits.connections);
         let publisher = Box::new(Publisher::new(store.clone()));
-        let (shared, follower) = Follower::start(publisher, Arc::new(config), metrics.clone())?;
+        let config = Arc::new(config);
+        let (shared, follower) = Follower::start(publisher, config.clone(), metrics.clone())?;
+        let tally = Arc::new(LaneTally::default());
+        let observer =
+            Observer { metrics: metrics.clone(), shared: shared.clone(), tally: tally.clone() };
+        let slow = Arc::new(ArcSwapOption::from(observer.start(&config.legacy)?));
         let (drain, draining) = watch::channel(false);
-        let usage = Collector::start(shared.clone(), store.clone())?;
+        let usage = Collector::start(shared.clone(), store.clone(), tally)?;
         let limits = Arc::new(SharedLimits::new(Instant::now()));
         let settings = WorkerSettings {
             shared: shared.clone(),
@@ -101,8 +105,16 @@ impl Gate {
             let api = Api::new(shared.clone(), store.clone(), slow.clone(), limits.clone());
             (listener, Arc::new(api))
         });
-        let reloader =
-            Reloader { shared, follower, store, metrics, lane: slow, connections, environment };
+        let reloader = Reloader {
+            shared,
+            follower,
+            store,
+            metrics,
+            lane: slow,
+            observer,
+            connections,
+            environment,
+        };
         let shared = Arc::new(Control { reloader, limits, ready: AtomicBool::new(true) });
         Ok(Self { listeners, admin, control, pool, threads, drain, shared })
     }

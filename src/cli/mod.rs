@@ -16,6 +16,7 @@ mod id_index;
 mod import;
 mod init;
 mod ip_rule;
+mod legacy;
 mod man;
 mod operator;
 mod project;
@@ -114,6 +115,9 @@ enum Command {
     /// Who changed what: list, find, verify
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Legacy tokens: report
+    #[command(subcommand)]
+    Legacy(legacy::LegacyCommand),
     /// Print a script that completes commands in a shell
     Completions(completions::Completions),
     /// Write manual pages, one a command
@@ -179,6 +183,7 @@ fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> 
         Command::Export(command) => export::run(&command, session),
         Command::Scan(scan) => scan::run(&scan, session),
         Command::Audit(command) => audit::run(command, session),
+        Command::Legacy(command) => legacy::run(&command, session),
         Command::Completions(completions) => completions::run(&completions, session),
         Command::Man(man) => man::run(&man, session),
     }

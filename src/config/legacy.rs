@@ -38,15 +38,7 @@ pub(super) fn read(root: &Table<'_>) -> Legacy {
 
 fn upgrade(legacy: &Table<'_>) -> Upgrade {
     let words = [("never", Upgrade::Never), ("on_first_use", Upgrade::OnFirstUse)];
-    match legacy.word("upgrade", &words) {
-        Some(Upgrade::OnFirstUse) => legacy.error(
-            "upgrade",
-            Mistake::new("upgrade = \"on_first_use\" is not available in this version")
-                .help("write \"never\"; owners make a token fast by rotating it"),
-        ),
-        Some(Upgrade::Never) | None => {}
-    }
-    Upgrade::Never
+    legacy.word("upgrade", &words).unwrap_or(Upgrade::Never)
 }
 
 fn cutoff_end(node: &Node) -> Result<Timestamp, Mistake> {

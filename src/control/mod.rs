@@ -18,6 +18,7 @@ mod explain;
 mod grants;
 mod ids;
 mod ip_rules;
+mod legacy;
 mod listener;
 mod openapi;
 mod operation;

@@ -147,6 +147,9 @@ fn schema_of(parameter: Parameter) -> Value {
         }
         Parameter::Force => json!({ "type": "boolean", "default": false }),
         Parameter::IncludeRelated => json!({ "type": "string" }),
+        Parameter::Since => {
+            json!({ "type": "string", "pattern": "^[0-9]{1,4}(ms|s|m|h|d)$", "default": "7d" })
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use super::call::Call;
 use super::error::ApiError;
 use super::query::Parameter;
 use super::{
-    accounts, audit, explain, grants, ids, ip_rules, openapi, personal_tokens, projects, rotation,
-    service_tokens, users,
+    accounts, audit, explain, grants, ids, ip_rules, legacy, openapi, personal_tokens, projects,
+    rotation, service_tokens, users,
 };
 use crate::core::permissions::Level;
 use crate::core::routes::{ProjectSpec, RequiresSpec, RouteSpec};
@@ -57,6 +57,7 @@ pub(super) static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         ids::operations(),
         explain::operations(),
         audit::operations(),
+        legacy::operations(),
     ]
     .concat()
 });

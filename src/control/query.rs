@@ -1,10 +1,13 @@
 //! What follows the `?`: few parameters, each known to the operation.
 
 use super::error::ApiError;
+use crate::config::duration::parse_duration;
 use crate::store::Page;
 
 /// Most things of a list in one answer.
 pub(super) const PAGE_LIMIT: u64 = 100;
+/// How far back is looked where nothing is said: seven days, in seconds.
+const SINCE: i64 = 7 * 86_400;
 
 /// A parameter that an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(super) enum Parameter {
     Force,
     /// `include_related`: what is related is always there.
     IncludeRelated,
+    /// `since`: from so long ago on.
+    Since,
 }
 
 impl Parameter {
@@ -27,6 +32,7 @@ impl Parameter {
             Self::Offset => "offset",
             Self::Force => "force",
             Self::IncludeRelated => "include_related",
+            Self::Since => "since",
         }
     }
 }
@@ -38,12 +44,15 @@ pub(super) struct Query {
     pub(super) page: Page,
     /// Although it keeps the caller out.
     pub(super) force: bool,
+    /// From so many seconds ago on.
+    pub(super) since: i64,
 }
 
 impl Query {
     /// Reads a query in which only these parameters may be, each once.
     pub(super) fn parse(query: Option<&str>, known: &[Parameter]) -> Result<Self, ApiError> {
-        let mut read = Self { page: Page { offset: 0, limit: PAGE_LIMIT }, force: false };
+        let page = Page { offset: 0, limit: PAGE_LIMIT };
+        let mut read = Self { page, force: false, since: SINCE };
         let mut seen = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -58,6 +67,7 @@ impl Query {
                 Parameter::Offset => read.page.offset = number(name, value, 0..=i64::MAX as u64)?,
                 Parameter::Force => read.force = flag(name, value)?,
                 Parameter::IncludeRelated => {}
+                Parameter::Since => read.since = seconds(name, value)?,
             }
         }
         Ok(read)
@@ -82,6 +92,14 @@ fn number(name: &str, value: &str, bounds: std::ops::RangeInclusive<u64>) -> Res
     number.filter(|number| bounds.contains(number)).ok_or_else(|| {
         ApiError::field(name, format!("expected {} to {}", bounds.start(), bounds.end()))
     })
+}
+
+fn seconds(name: &str, value: &str) -> Result<i64, ApiError> {
+    let duration = parse_duration(value);
+    // A hundred years at most.
+    duration
+        .map(|duration| duration.as_secs() as i64)
+        .map_err(|error| ApiError::field(name, error.to_string()))
 }
 
 fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
@@ -109,5 +127,8 @@ mod tests {
         }
         assert!(Query::parse(Some("force=true"), &[Parameter::Force]).unwrap().force);
         assert!(Query::parse(Some("force=yes"), &[Parameter::Force]).is_err());
+        let since = |text| Query::parse(Some(text), &[Parameter::Since]).map(|read| read.since);
+        assert_eq!((since("").unwrap(), since("since=2h").unwrap()), (7 * 86_400, 7_200));
+        assert!(since("since=yesterday").is_err() && since("since=").is_err());
     }
 }

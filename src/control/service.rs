@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::query::Query;
 use crate::config::Config;
 use crate::core::facts::{Credential, Facts};
 use crate::core::path::{self, Allowed};
-use crate::core::record::{Timestamp, TokenId};
+use crate::core::record::TokenId;
 use crate::core::token::Secret;
 use crate::core::verdict::{Caller, Denial, Lane, Reason, SlowRequest, Verdict};
 use crate::edge::body::GateBody;
@@ -29,6 +29,7 @@ use crate::feed::Shared;
 use crate::legacy::{self, LaneVerdict, VerifyRequest};
 use crate::limits::{Refused, SharedLimits};
 use crate::store::{Actor, Command, Note, Store};
+use crate::time::now;
 
 /// Requests that are carried out at a time: each waits on a thread of its own for the store, which
 /// writes what waits together.
@@ -321,9 +322,4 @@ fn secret(facts: &Facts<'_>) -> Option<Secret> {
     }
     let secret = std::str::from_utf8(facts.credential.token().ok()?).ok()?;
     Secret::parse(secret.to_owned()).ok()
-}
-
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp(since.as_secs() as i64)
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, request};
 use hyper::body::Incoming;
@@ -15,12 +15,13 @@ use super::worker::{Setup, Worker};
 use crate::core::decide::{decide, resume};
 use crate::core::facts::Facts;
 use crate::core::index::Index;
-use crate::core::record::{Timestamp, TokenId};
+use crate::core::record::TokenId;
 use crate::core::token::Secret;
 use crate::core::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
 use crate::legacy::{LaneVerdict, VerifyRequest};
 use crate::observe::metrics::Origin;
 use crate::proxy::{Forwarding, Identity, Plan, Pool, forward};
+use crate::time::now;
 
 /// Seconds after which a caller may try again where nothing better is known.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -360,9 +361,4 @@ fn credentials_to_strip(setup: &Setup, permit: &Permit<'_>) -> Rc<[http::HeaderN
         Reason::Public => setup.every_credential_header.clone(),
         _ => setup.credential_headers.clone(),
     }
-}
-
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp(since.as_secs() as i64)
 }

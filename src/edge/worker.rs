@@ -20,7 +20,6 @@ use super::client_ip::TrustedProxies;
 use super::connection;
 use super::deadline::{Deadlines, TICK};
 use super::listener::Accepted;
-use super::service::now;
 use crate::config::Config;
 use crate::core::record::TokenId;
 use crate::feed::Shared;
@@ -28,6 +27,7 @@ use crate::legacy::Lane;
 use crate::limits::{Limits, SharedLimits};
 use crate::observe::metrics::{FLUSH_INTERVAL, Metrics, WorkerMetrics};
 use crate::proxy::Upstreams;
+use crate::time::now;
 use crate::usage::{Batch, Tally};
 
 /// How often idle upstream connections are looked at.
@@ -266,7 +266,7 @@ async fn keep_house(worker: Rc<Worker>) {
         if now.duration_since(flushed) >= FLUSH_INTERVAL {
             flushed = now;
             worker.metrics.flush();
-            worker.usage.borrow_mut().flush(super::service::now());
+            worker.usage.borrow_mut().flush(crate::time::now());
         }
         if now.duration_since(expired) >= EXPIRE_INTERVAL {
             expired = now;

@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::core::record::TokenId;
+use crate::core::token::Secret;
+
 /// Least that a request that was turned away is asked to wait: one second, since `Retry-After`
 /// has no smaller unit but zero.
 const LEAST_RETRY: Duration = Duration::from_secs(1);
@@ -13,8 +16,12 @@ const MEAN_WEIGHT: u64 = 8;
 /// What the lane tells as it happens. Called from the lane's threads and from request paths, so
 /// an implementation must neither block nor panic.
 pub trait LaneObserver: Send + Sync {
-    /// One hash was computed, match or not, and took this many seconds, rests included.
+    /// This token's hash was computed, match or not, and took this many seconds, rests included.
     fn verified(&self, seconds: f64);
+    /// So much CPU time went into this token's hash, computed to its end or not.
+    fn hashed(&self, token: TokenId, cpu: Duration);
+    /// This secret was found to be this token's.
+    fn matched(&self, token: TokenId, secret: &Secret);
     /// One request was turned away.
     fn shed(&self);
     /// So many verifications are waiting now.
@@ -26,6 +33,8 @@ pub trait LaneObserver: Send + Sync {
 /// Observes nothing.
 impl LaneObserver for () {
     fn verified(&self, _seconds: f64) {}
+    fn hashed(&self, _token: TokenId, _cpu: Duration) {}
+    fn matched(&self, _token: TokenId, _secret: &Secret) {}
     fn shed(&self) {}
     fn queue_depth(&self, _depth: usize) {}
     fn answered(&self, _cpu_seconds: f64, _seconds: f64) {}
@@ -100,6 +109,14 @@ impl LaneStats {
 
     pub(super) fn note_hash(&self, took: Duration) {
         self.observer.verified(took.as_secs_f64());
+    }
+
+    pub(super) fn note_cost(&self, token: TokenId, cpu: Duration) {
+        self.observer.hashed(token, cpu);
+    }
+
+    pub(super) fn note_match(&self, token: TokenId, secret: &Secret) {
+        self.observer.matched(token, secret);
     }
 
     /// Counts one request's CPU time into the mean. Two threads may lose one of two samples,

@@ -113,6 +113,7 @@ impl Worker {
             LaneVerdict::Matched { token_id, version } => {
                 let remembered = Remembered { token_id, version };
                 self.memory.remember(job.landing.digest(), remembered, now);
+                self.stats.note_match(token_id, &job.secret);
             }
             LaneVerdict::Mismatch if finding.is_certain => {
                 self.mismatches.remember(job.landing.digest(), &job.candidates, now);
@@ -137,9 +138,11 @@ impl Worker {
         let Job { landing, secret, candidates, .. } = job;
         let mut finding = Finding { verdict: LaneVerdict::Mismatch, is_certain: true };
         for candidate in candidates.iter() {
-            let began = Instant::now();
+            let (began, before) = (Instant::now(), meter.total());
             let mut pace = |progress| self.pace(progress, landing, meter);
-            match (self.check)(candidate, secret, &mut pace) {
+            let checked = (self.check)(candidate, secret, &mut pace);
+            self.stats.note_cost(candidate.token_id, meter.total().saturating_sub(before));
+            match checked {
                 Ok(true) => {
                     self.stats.note_hash(began.elapsed());
                     return Finding { verdict: candidate.matched(), is_certain: true };

@@ -330,6 +330,14 @@ pub enum Command {
         /// the successor has the token's. None: whatever they are.
         grants: Option<Vec<Grant>>,
     },
+    /// Makes a legacy token that is known by a password hash a fast one, by the digest of its
+    /// secret. One that is revoked, or known otherwise, is left as it is.
+    UpgradeToken {
+        /// The token.
+        id: TokenId,
+        /// The digest.
+        verifier: Verifier,
+    },
     /// Adds to the audit log and changes nothing else.
     Note(Box<Note>),
 }

@@ -23,8 +23,8 @@ pub use cursor::Cursor;
 pub use error::StoreError;
 pub use sqlite::SqliteStore;
 pub use view::{
-    AccountView, IdView, IpRuleView, Owner, Page, ProjectView, TokenFilter, TokenPage, TokenUse,
-    TokenView, TopToken, UserView,
+    AccountView, IdView, IpRuleView, LegacyUse, Owner, Page, ProjectView, TokenFilter, TokenPage,
+    TokenUse, TokenView, TopToken, UserView, VerifyCost,
 };
 
 use std::sync::Arc;
@@ -197,6 +197,12 @@ pub trait Store: Send + Sync {
     /// The database's; then nothing was added.
     fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError>;
 
+    /// Likewise adds what verifying legacy tokens cost since it was last called.
+    ///
+    /// # Errors
+    /// The database's; then nothing was added.
+    fn record_costs(&self, costs: &[VerifyCost]) -> Result<(), StoreError>;
+
     /// When use began to be counted: of the time before, nothing is known.
     ///
     /// # Errors
@@ -225,6 +231,18 @@ pub trait Store: Send + Sync {
         since: Timestamp,
         limit: usize,
     ) -> Result<Vec<TopToken>, StoreError>;
+
+    /// The tokens that are legacy ones and valid at `now`, of one account or all, that were used
+    /// or guessed at from the day of `since` on: those with the most requests first.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for the account, or the database's.
+    fn legacy_uses(
+        &self,
+        account: Option<AccountId>,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<LegacyUse>, StoreError>;
 
     /// The token that has exactly this digest, SHA-256 or hash, if any. Introspection tells no
     /// token from another: none.

@@ -148,6 +148,36 @@ pub struct TopToken {
     pub used: TokenUse,
 }
 
+/// What verifying a legacy token cost since something was last recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifyCost {
+    /// The token.
+    pub token_id: TokenId,
+    /// How often it was verified, for its own requests or for guesses at it.
+    pub verifications: u64,
+    /// CPU time that its hash took, in microseconds.
+    pub hash_micros: u64,
+    /// When the last one was.
+    pub last_at: Timestamp,
+}
+
+/// How a legacy token was used, and what that cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacyUse {
+    /// The token.
+    pub token_id: TokenId,
+    /// The account.
+    pub account_id: AccountId,
+    /// Its name.
+    pub name: String,
+    /// Requests with it.
+    pub requests: u64,
+    /// How often it was verified.
+    pub verifications: u64,
+    /// CPU time that its hash took, in microseconds.
+    pub hash_micros: u64,
+}
+
 /// Which tokens to list. `Default` lists all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TokenFilter {

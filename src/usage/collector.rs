@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
 
+use super::lane_tally::{LaneTally, Upgraded};
 use super::tally::Batch;
 use crate::core::record::{Timestamp, TokenId};
 use crate::feed::Shared;
-use crate::store::{Store, StoreError, TokenUse};
+use crate::store::{Actor, Command, Outcome, Store, StoreError, TokenUse};
 
 /// Batches that wait for the collector; a worker whose batch does not fit tries at its next tick.
 const QUEUE_LIMIT: usize = 64;
@@ -36,10 +37,14 @@ impl Collector {
     ///
     /// # Errors
     /// The operating system's, where it has no thread to give.
-    pub(crate) fn start(shared: Arc<Shared>, store: Arc<dyn Store>) -> io::Result<Self> {
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        store: Arc<dyn Store>,
+        lane: Arc<LaneTally>,
+    ) -> io::Result<Self> {
         let (sender, batches) = sync_channel(QUEUE_LIMIT);
         let run = move || {
-            let pending = Pending { uses: HashMap::default(), store, day: 0, lost: 0 };
+            let pending = Pending { uses: HashMap::default(), lane, store, day: 0, lost: 0 };
             collect(&batches, pending, &shared);
         };
         let thread = std::thread::Builder::new().name("usage".to_owned()).spawn(run)?;
@@ -64,10 +69,12 @@ fn collect(batches: &Receiver<Batch>, mut pending: Pending, shared: &Shared) {
             Ok(batch) => pending.add(batch),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
+                pending.upgrade();
                 pending.write();
                 return;
             }
         }
+        pending.upgrade();
         let interval = shared.live().config.usage.interval;
         if written.elapsed() >= interval || pending.uses.len() >= TOKENS_LIMIT {
             pending.write();
@@ -79,6 +86,7 @@ fn collect(batches: &Receiver<Batch>, mut pending: Pending, shared: &Shared) {
 /// What is to be written, all of one day.
 struct Pending {
     uses: HashMap<TokenId, TokenUse, FixedState>,
+    lane: Arc<LaneTally>,
     store: Arc<dyn Store>,
     day: i64,
     lost: u64,
@@ -112,8 +120,48 @@ impl Pending {
         }
     }
 
+    /// Has tokens become fast ones, as soon as the lane has told so. One that cannot be written
+    /// is told again when the token is verified the next time.
+    fn upgrade(&self) {
+        let upgrades = self.lane.take_upgrades();
+        if upgrades.is_empty() {
+            return;
+        }
+        let command = |upgraded: &Upgraded| Command::UpgradeToken {
+            id: upgraded.token_id,
+            verifier: upgraded.verifier.clone(),
+        };
+        let commands = upgrades.iter().map(command).collect();
+        let outcomes = self.store.apply_all(&Actor::system("slow lane"), commands);
+        for (Upgraded { token_id, .. }, outcome) in upgrades.iter().zip(outcomes) {
+            let token = *token_id;
+            match outcome {
+                Ok(Outcome::Changed { .. }) => {
+                    tracing::info!(token, "a legacy token is fast now");
+                }
+                Ok(Outcome::Unchanged { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(token, %error, "a legacy token is not upgraded");
+                }
+            }
+        }
+    }
+
     /// Writes as much as can be. What cannot is kept for the next time.
     fn write(&mut self) {
+        self.write_uses();
+        let costs = self.lane.take_costs();
+        let mut chunks = costs.chunks(ROWS_LIMIT);
+        while let Some(chunk) = chunks.next() {
+            if let Err(error) = self.store.record_costs(chunk) {
+                tracing::warn!(%error, "what tokens cost could not be written; trying again");
+                chunk.iter().chain(chunks.flatten()).for_each(|cost| self.lane.add(*cost));
+                return;
+            }
+        }
+    }
+
+    fn write_uses(&mut self) {
         if std::mem::take(&mut self.lost) > 0 {
             tracing::warn!("more tokens were used than can be counted: some requests are left out");
         }

@@ -148,13 +148,6 @@ fn in_the_other_sections() {
         (MAIN, "[legacy]\ncutoff = \"18.07.2023\"\n", 6, "not a date", "2023-07-18"),
         (MAIN, "[legacy]\ncpu_share = 1.5\n", 6, "above 0 and at most 1", "share"),
         (MAIN, "[legacy]\ncandidates_limit = 17\n", 6, "must be from 1 to 16", ""),
-        (
-            MAIN,
-            "[legacy]\nupgrade = \"on_first_use\"\n",
-            6,
-            "not available in this version",
-            "rotating",
-        ),
         (MAIN, "[legacy]\nupgrade = \"nevre\"\n", 6, "`nevre` is not known", "`never`?"),
         (
             MAIN,

@@ -129,12 +129,19 @@ pub fn resume<'i>(
         if let Some(permit) = public(index, &target) {
             return Ok(permit);
         }
-        match index.find_slow(token) {
+        match index.find_slow(token).or_else(|| upgraded(index, facts, token)) {
             Some(token) => admit(index, facts, &target, token, lane, now, trace),
             None => Err(refuse(facts, Reason::UnknownToken, None, lane)),
         }
     });
     judged.map_or_else(Verdict::Deny, Verdict::Allow)
+}
+
+/// The token that the slow lane recognised, where it has become a fast one meanwhile.
+#[cold]
+fn upgraded<'i>(index: &'i Index, facts: &Facts<'_>, id: TokenId) -> Option<Token<'i>> {
+    let secret = facts.credential.token().ok()?;
+    index.find_secret(secret).filter(|token| token.id == id)
 }
 
 pub(super) fn judge<'i, T: Trace>(

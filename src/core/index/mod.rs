@@ -247,6 +247,14 @@ impl Index {
         self.slow().find(id).map(|slow| slow.version)
     }
 
+    /// Whether the token of that number is known by a password hash, and neither revoked nor
+    /// expired.
+    pub fn is_slow_and_usable(&self, id: TokenId, now: Timestamp) -> bool {
+        let hashed = self.slow().find(id).is_some_and(|slow| slow.encoded.is_some());
+        let token = self.find_slow(id).filter(|_| hashed);
+        token.is_some_and(|token| !token.revoked && token.expires.is_none_or(|at| now < at))
+    }
+
     /// The slow tokens that a secret could be: never revoked or expired ones, at most as many as
     /// the policy allows.
     pub(crate) fn candidates(

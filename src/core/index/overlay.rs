@@ -51,13 +51,13 @@ impl Overlay {
     fn put_token(&mut self, record: &TokenRecord, policy: &Policy, base: &Base) {
         match &record.verifier {
             Verifier::Digest { .. } | Verifier::Sha256(_) => {
+                // Hardly any was a slow one before; noting it for all would double the overlay.
+                if base.slow.contains(record.id) || self.slow.contains(record.id) {
+                    self.slow.remove(record.id);
+                }
                 let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return };
                 self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
                 let token = OwnedToken::new(record, &policy.permission_sets);
-                // Hardly any was a slow one before; noting it for all would double the overlay.
-                if base.slow.contains(token.id) || self.slow.contains(token.id) {
-                    self.slow.remove(token.id);
-                }
                 if self.tokens.insert(bits, Arc::new(token)) && !base.contains(bits) {
                     self.added += 1;
                 }

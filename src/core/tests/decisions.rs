@@ -828,6 +828,11 @@ mod slow_lane {
             assert_eq!((permit.lane(), permit.token().unwrap().is_slow()), (Lane::Fast, false));
             let other = Request::new("GET", "/accounts/1/jobs/", "another-legacy-guess");
             assert_eq!(candidates(&index, &other), Err(Reason::UnknownToken));
+            // What the lane was asked before goes on.
+            let resumed = resume(&index, &request.facts(), 1, Lane::Slow, NOW);
+            assert_eq!(reason_of(&resumed), Reason::Allow);
+            let resumed = resume(&index, &other.facts(), 1, Lane::Slow, NOW);
+            assert_eq!(reason_of(&resumed), Reason::UnknownToken);
         }
     }
 }

@@ -127,7 +127,13 @@ pub(super) fn resume(
         return Answer::Public;
     }
     let is_slow = |token: &&TokenRecord| token.verifier.is_slow();
-    match store.tokens.iter().filter(is_slow).find(|known| known.id == token) {
+    let slow = store.tokens.iter().filter(is_slow).find(|known| known.id == token);
+    // Or it has become a fast one meanwhile.
+    let fast = || {
+        let secret = step_1(&request.credential).ok()?;
+        find_fast(store, &secret).filter(|known| known.id == token)
+    };
+    match slow.or_else(fast) {
         Some(token) => steps_3_to_8(world, store, request, &target, token, now),
         None => Answer::Deny(Reason::UnknownToken),
     }

@@ -73,3 +73,17 @@ fn explaining_a_token_by_number_on_a_public_route_agrees_with_the_decision() {
     assert_eq!((explained.verdict, explained.reason), (Outcome::Allow, "public"));
     assert_eq!(reason_of(&decided), Reason::Public);
 }
+
+/// Its hash stayed a candidate, also once the token was revoked.
+#[test]
+fn a_legacy_token_upgraded_under_a_key_that_is_not_here_is_no_candidate_any_more() {
+    let slow = TokenRecord { verifier: hash(None), ..token(1, "", &[]) };
+    let fast = TokenRecord { verifier: digest(&secret(1), ("k9", [9; 32])), ..slow.clone() };
+    let index = World::new().index(&[Record::Account(account(1)), Record::Token(slow)]);
+    let upgraded = index.apply(&[Record::Token(fast)], 2);
+    let request = Request::new("GET", "/accounts/1/jobs/", "0123456789abcdef");
+    for index in [upgraded.fold().unwrap(), upgraded] {
+        let verdict = decide(&index, &request.facts(), Timestamp(1000));
+        assert_eq!(reason_of(&verdict), Reason::UnknownToken);
+    }
+}

@@ -63,6 +63,12 @@ impl LaneObserver for Counter {
         self.hashes.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn hashed(&self, token: TokenId, cpu: Duration) {
+        assert!(token < 10 && cpu < PATIENCE);
+    }
+
+    fn matched(&self, _token: TokenId, _secret: &Secret) {}
+
     fn shed(&self) {
         self.shed.fetch_add(1, Ordering::SeqCst);
     }

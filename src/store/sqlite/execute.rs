@@ -142,6 +142,7 @@ impl<'a> Executor<'a> {
                 let (created_at, until) = (*created_at, *old_expires_at);
                 self.rotate_token(*id, verifier, created_at, until, grants.as_deref())
             }
+            Command::UpgradeToken { id, verifier } => self.upgrade_token(*id, verifier),
             Command::Note(note) => self.note(note),
         }
     }

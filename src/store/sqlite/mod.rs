@@ -34,8 +34,8 @@ use self::readers::Readers;
 use self::writer::{Work, Writer};
 use super::{
     AccountView, Actor, Anchor, AuditEntry, AuditFilter, AuditReport, Changes, Command, Cursor,
-    IdView, IpRuleView, Outcome, Owner, Page, ProjectView, Rules, Store, StoreError, TokenFilter,
-    TokenPage, TokenUse, TokenView, TopToken, UserView,
+    IdView, IpRuleView, LegacyUse, Outcome, Owner, Page, ProjectView, Rules, Store, StoreError,
+    TokenFilter, TokenPage, TokenUse, TokenView, TopToken, UserView, VerifyCost,
 };
 use crate::core::record::{AccountId, Record, Timestamp, TokenId, UserId, Verifier};
 
@@ -181,6 +181,10 @@ impl Store for SqliteStore {
         self.writer.submit(Work::Uses(uses.to_vec())).map(drop)
     }
 
+    fn record_costs(&self, costs: &[VerifyCost]) -> Result<(), StoreError> {
+        self.writer.submit(Work::Costs(costs.to_vec())).map(drop)
+    }
+
     fn uses_since(&self) -> Result<Timestamp, StoreError> {
         self.readers.read(uses::counted_since)
     }
@@ -200,6 +204,15 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<TopToken>, StoreError> {
         self.readers.read(|connection| uses::top(connection, account, since, limit))
+    }
+
+    fn legacy_uses(
+        &self,
+        account: Option<AccountId>,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<LegacyUse>, StoreError> {
+        self.readers.read(|connection| uses::legacy(connection, account, since, now))
     }
 
     fn token_by_verifier(&self, verifier: &Verifier) -> Result<Option<TokenView>, StoreError> {

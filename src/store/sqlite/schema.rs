@@ -14,7 +14,7 @@ use crate::store::{AuditKeys, StoreError};
 
 /// The steps that make the schema what it is, in order. What is released is never edited: a
 /// change is a new one at the end. `PRAGMA user_version` counts those that were taken.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration { sql: include_str!("migrations/0001_initial.sql"), then: None },
     Migration {
         sql: include_str!("migrations/0002_audit_chain.sql"),
@@ -25,6 +25,7 @@ const MIGRATIONS: [Migration; 4] = [
     },
     Migration { sql: include_str!("migrations/0003_management.sql"), then: None },
     Migration { sql: include_str!("migrations/0004_token_uses.sql"), then: None },
+    Migration { sql: include_str!("migrations/0005_legacy.sql"), then: None },
 ];
 
 /// One step from one version of the schema to the next.

@@ -164,6 +164,38 @@ impl Executor<'_> {
         Ok(Outcome::Changed { id: new })
     }
 
+    /// Puts the digest of a legacy token's secret in the place of its password hash.
+    pub(super) fn upgrade_token(
+        &mut self,
+        id: TokenId,
+        verifier: &Verifier,
+    ) -> Result<Outcome, StoreError> {
+        let token = views::token(self.connection, id)?;
+        let Verifier::Hash { encoded, .. } = &token.verifier else {
+            return Ok(Outcome::Unchanged { id });
+        };
+        if token.state == TokenState::Revoked {
+            return Ok(Outcome::Unchanged { id });
+        }
+        if let Some(known) = views::token_by_verifier(self.connection, verifier)? {
+            return Err(taken((known.id, known.account_id)));
+        }
+        let new = VerifierColumns::of(verifier);
+        self.run(
+            "UPDATE tokens SET key_id = ?2, digest = ?3, hash = NULL, selector = NULL,
+                 upgraded_from = ?4 WHERE id = ?1",
+            params![id as i64, new.key_id, new.digest, views::hash_mark(encoded)],
+        )?;
+        self.touch_token(token.account_id as i64, id)?;
+        let name = event(token.user_id, "service_token.upgraded", "account_scoped_pat.upgraded");
+        let keys = &self.rules.audit_keys;
+        let shown = |verifier: &Verifier| json!({ "verifier": verifier.kind(), "fingerprint": keys.fingerprint(verifier) });
+        self.audit(&Event { name, account: token.account_id }, || {
+            (subject(id), shown(&token.verifier), shown(verifier))
+        })?;
+        Ok(Outcome::Changed { id })
+    }
+
     /// `whole`: every grant must cover something at present.
     fn add_token(
         &mut self,
@@ -277,9 +309,11 @@ impl Executor<'_> {
             Verifier::Sha256(sha256) => {
                 find("SELECT id, account_id FROM tokens WHERE sha256 = ?1", &[sha256])
             }
-            Verifier::Hash { encoded, .. } => {
-                find("SELECT id, account_id FROM tokens WHERE hash = ?1", &[encoded])
-            }
+            Verifier::Hash { encoded, .. } => find(
+                "SELECT id, account_id FROM tokens WHERE hash = ?1
+                 UNION ALL SELECT id, account_id FROM tokens WHERE upgraded_from = ?2",
+                &[encoded, &views::hash_mark(encoded)],
+            ),
             // Nothing here tells one secret from another: a token is known by all that leads to it.
             Verifier::Introspect { selector } => find(
                 "SELECT id, account_id FROM tokens WHERE account_id = ?1 AND name = ?2

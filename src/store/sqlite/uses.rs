@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::rows::{damaged, number};
 use super::views::{self, collect};
 use crate::core::record::{AccountId, Timestamp, TokenId};
-use crate::store::{StoreError, TokenFilter, TokenUse, TopToken};
+use crate::store::{LegacyUse, StoreError, TokenFilter, TokenUse, TopToken, VerifyCost};
 
 /// Days that counts are kept for; older ones go into the total only.
 pub(super) const DAYS_LIMIT: i64 = 100;
@@ -41,6 +41,28 @@ pub(super) fn record(connection: &Connection, uses: &[TokenUse]) -> Result<(), S
         }
     }
     let newest = uses.iter().map(|used| used.last_used_at.0.div_euclid(DAY)).max();
+    newest.map_or(Ok(()), |today| remove_old(connection, today - DAYS_LIMIT))
+}
+
+/// Adds what verifying tokens cost, beside their requests. Of tokens that the store does not
+/// have, nothing.
+pub(super) fn record_costs(
+    connection: &Connection,
+    costs: &[VerifyCost],
+) -> Result<(), StoreError> {
+    let mut add = connection.prepare_cached(
+        "INSERT INTO token_use_days (day, token_id, requests, verifications, hash_micros)
+         SELECT ?1, ?2, 0, ?3, ?4 WHERE EXISTS (SELECT 1 FROM tokens WHERE id = ?2)
+         ON CONFLICT (day, token_id) DO UPDATE SET
+             verifications = verifications + excluded.verifications,
+             hash_micros = hash_micros + excluded.hash_micros",
+    )?;
+    for cost in costs {
+        let VerifyCost { token_id, verifications, hash_micros, last_at } = cost;
+        let numbers = [*token_id, *verifications, *hash_micros].map(|number| number as i64);
+        add.execute(params![last_at.0.div_euclid(DAY), numbers[0], numbers[1], numbers[2]])?;
+    }
+    let newest = costs.iter().map(|cost| cost.last_at.0.div_euclid(DAY)).max();
     newest.map_or(Ok(()), |today| remove_old(connection, today - DAYS_LIMIT))
 }
 
@@ -96,10 +118,7 @@ pub(super) fn top(
     since: Timestamp,
     limit: usize,
 ) -> Result<Vec<TopToken>, StoreError> {
-    let account = match account {
-        Some(id) => Some(views::account(connection, id)?.id as i64),
-        None => None,
-    };
+    let account = known(connection, account)?;
     collect(
         connection,
         "SELECT d.token_id, sum(d.requests), u.last_used_at, u.last_address, t.account_id, t.name
@@ -107,10 +126,46 @@ pub(super) fn top(
          JOIN tokens t ON t.id = d.token_id
          JOIN token_uses u ON u.token_id = d.token_id
          WHERE d.day >= ?1 AND (?2 IS NULL OR t.account_id = ?2)
-         GROUP BY d.token_id ORDER BY 2 DESC, 1 LIMIT ?3",
+         GROUP BY d.token_id HAVING sum(d.requests) > 0 ORDER BY 2 DESC, 1 LIMIT ?3",
         params![since.0.div_euclid(DAY), account, limit as i64],
         |row| Ok(TopToken { used: read(row)?, account_id: number(row, 4)?, name: row.get(5)? }),
     )
+}
+
+/// The legacy tokens that were used or guessed at from the day of `since` on, the most used first.
+pub(super) fn legacy(
+    connection: &Connection,
+    account: Option<AccountId>,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<LegacyUse>, StoreError> {
+    let account = known(connection, account)?;
+    collect(
+        connection,
+        "SELECT t.id, t.account_id, t.name,
+             sum(d.requests), sum(d.verifications), sum(d.hash_micros)
+         FROM token_use_days d JOIN tokens t ON t.id = d.token_id
+         WHERE d.day >= ?1 AND (?2 IS NULL OR t.account_id = ?2)
+             AND t.digest IS NULL AND t.sha256 IS NULL AND t.state = 'active'
+             AND (t.expires_at IS NULL OR t.expires_at > ?3)
+         GROUP BY t.id ORDER BY 4 DESC, 6 DESC, 1",
+        params![since.0.div_euclid(DAY), account, now.0],
+        |row| {
+            Ok(LegacyUse {
+                token_id: number(row, 0)?,
+                account_id: number(row, 1)?,
+                name: row.get(2)?,
+                requests: number(row, 3)?,
+                verifications: number(row, 4)?,
+                hash_micros: number(row, 5)?,
+            })
+        },
+    )
+}
+
+/// The account's number in the database, if one is asked about, which has to be there.
+fn known(connection: &Connection, account: Option<AccountId>) -> Result<Option<i64>, StoreError> {
+    account.map(|id| Ok(views::account(connection, id)?.id as i64)).transpose()
 }
 
 fn read(row: &Row<'_>) -> Result<TokenUse, StoreError> {

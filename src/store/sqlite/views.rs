@@ -205,6 +205,11 @@ pub(super) fn find_token(
     one_token(connection, "t.id = ?1", [number])
 }
 
+/// What is kept of the password hash of a token that was upgraded.
+pub(super) fn hash_mark(encoded: &str) -> [u8; 32] {
+    *blake3::hash(encoded.as_bytes()).as_bytes()
+}
+
 pub(super) fn token_by_verifier(
     connection: &Connection,
     verifier: &Verifier,

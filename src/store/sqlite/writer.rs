@@ -18,7 +18,7 @@ use super::readers::lock;
 use super::schema::{Purpose, connect};
 use super::trail::Trail;
 use super::uses;
-use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError, TokenUse};
+use crate::store::{Actor, Bulk, Command, Outcome, Rules, StoreError, TokenUse, VerifyCost};
 
 /// Most callers whose work waits in the queue; the next ones wait to get in.
 const QUEUE_LIMIT: usize = 1024;
@@ -46,6 +46,8 @@ pub(super) enum Work {
     },
     /// How tokens were used.
     Uses(Vec<TokenUse>),
+    /// What verifying them cost.
+    Costs(Vec<VerifyCost>),
     /// A rebase marker in the change log.
     Rebase,
 }
@@ -59,6 +61,7 @@ impl Work {
         match self {
             Self::Commands { commands, .. } => commands.len(),
             Self::Uses(uses) => uses.len(),
+            Self::Costs(costs) => costs.len(),
             Self::Rebase => 1,
         }
     }
@@ -267,6 +270,10 @@ fn perform<'a>(
         Work::Commands { actor, commands } => (actor, commands),
         Work::Uses(uses) => {
             uses::record(connection, uses)?;
+            return Ok((trail, Outcomes::new()));
+        }
+        Work::Costs(costs) => {
+            uses::record_costs(connection, costs)?;
             return Ok((trail, Outcomes::new()));
         }
         Work::Rebase => {

@@ -16,21 +16,12 @@ use crate::core::facts::{Credential, Facts};
 use crate::core::record::Timestamp;
 use crate::core::token::Secret;
 use crate::core::verdict::{Lane as By, Verdict};
-use crate::legacy::{Check, Lane, LaneObserver, LaneVerdict, VerifyRequest};
+use crate::legacy::{Check, Lane, LaneVerdict, VerifyRequest};
 
 /// Tokens that are revoked, each in an order of its own.
 const INTERLEAVINGS: u64 = 10_000;
 /// Those that one store and one follower see.
 const TOGETHER: u64 = 100;
-
-struct Silent;
-
-impl LaneObserver for Silent {
-    fn verified(&self, _: f64) {}
-    fn shed(&self) {}
-    fn queue_depth(&self, _: usize) {}
-    fn answered(&self, _: f64, _: f64) {}
-}
 
 /// What verifications wait for.
 #[derive(Default)]
@@ -102,7 +93,7 @@ impl Race {
             world,
             draw: Draw(seed),
             barrier,
-            lane: Lane::start_with(&settings, Arc::new(Silent), check).unwrap(),
+            lane: Lane::start_with(&settings, Arc::new(()), check).unwrap(),
             runtime: Builder::new_current_thread().enable_time().build().unwrap(),
             under_way: Vec::new(),
             gone: BTreeSet::new(),

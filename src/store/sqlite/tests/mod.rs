@@ -7,6 +7,7 @@ mod follow;
 mod management;
 mod property;
 mod rules;
+mod upgrade;
 mod uses;
 
 use std::collections::BTreeMap;
