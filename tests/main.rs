@@ -6,6 +6,7 @@
 mod support;
 
 mod bodies;
+mod bulk;
 mod cli;
 mod clients;
 mod control;

@@ -5,6 +5,7 @@
 
 mod account;
 mod audit;
+mod backup;
 mod check;
 mod completions;
 mod demo;
@@ -20,16 +21,19 @@ mod legacy;
 mod man;
 mod operator;
 mod project;
+mod restore;
 mod scan;
 mod serve;
 mod session;
 mod shape;
+mod snapshot;
 mod standing;
 mod table;
 mod token;
 mod user;
 mod values;
 mod which;
+mod whole_file;
 
 #[cfg(test)]
 mod harness;
@@ -118,6 +122,13 @@ enum Command {
     /// Legacy tokens: report
     #[command(subcommand)]
     Legacy(legacy::LegacyCommand),
+    /// Copy the store as it is at one moment, while it is in use
+    Backup(backup::Backup),
+    /// Put a backup in the place of the store
+    Restore(restore::Restore),
+    /// Snapshots that gates can start from: build, inspect, verify
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Print a script that completes commands in a shell
     Completions(completions::Completions),
     /// Write manual pages, one a command
@@ -184,6 +195,9 @@ fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> 
         Command::Scan(scan) => scan::run(&scan, session),
         Command::Audit(command) => audit::run(command, session),
         Command::Legacy(command) => legacy::run(&command, session),
+        Command::Backup(backup) => backup::run(&backup, session),
+        Command::Restore(restore) => restore::run(&restore, session),
+        Command::Snapshot(command) => snapshot::run(command, session),
         Command::Completions(completions) => completions::run(&completions, session),
         Command::Man(man) => man::run(&man, session),
     }

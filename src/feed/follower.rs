@@ -20,6 +20,9 @@ const WAIT: Duration = Duration::from_millis(100);
 /// How long it waits before it tries again what failed.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How long it waits before it looks again at a store that went back: each look is a snapshot.
+const WENT_BACK_RETRY: Duration = Duration::from_secs(5);
+
 /// How often what takes long to count is counted.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -78,6 +81,8 @@ pub struct Follower {
     start: Start,
     fold_limit: fn(usize) -> usize,
     cursor: Option<Cursor>,
+    /// The last place that was ever in force: nothing before it is put in force.
+    reached: Option<Cursor>,
     /// Something changed that is not in the index yet, perhaps since the source failed on the way.
     behind: bool,
     /// A bulk import that is not in the index yet.
@@ -125,6 +130,7 @@ impl Follower {
             start,
             fold_limit,
             cursor: None,
+            reached: None,
             behind: false,
             import: None,
             folding: None,
@@ -138,7 +144,8 @@ impl Follower {
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = self.turn() {
                 self.shared.status.lost(&error);
-                std::thread::park_timeout(RETRY);
+                let went_back = matches!(error, FeedError::WentBack { .. });
+                std::thread::park_timeout(if went_back { WENT_BACK_RETRY } else { RETRY });
             } else if self.cursor.is_none() {
                 // The snapshot wakes this thread when it is there.
                 std::thread::park_timeout(WAIT);
@@ -182,7 +189,7 @@ impl Follower {
         let live = self.shared.live.load_full();
         let Some(index) = &live.index else { return };
         let next = index.apply(&records, cursor.position());
-        self.cursor = Some(cursor);
+        self.reach(cursor);
         self.publish(live.config.clone(), next);
     }
 
@@ -270,13 +277,17 @@ impl Follower {
     /// Applies what the index in force has and the one that was built has not: few frames, since
     /// it had caught up a moment ago.
     fn level(&mut self, mut built: Built) -> Result<Built, FeedError> {
-        let Some(cursor) = self.cursor.clone() else { return Ok(built) };
-        let same = (&cursor.store, cursor.epoch) == (&built.cursor.store, built.cursor.epoch);
-        while same
-            && built.cursor.position() < cursor.position()
-            && built.catch_up(&mut *self.source)?
-        {}
+        let Some(reached) = self.reached.clone() else { return Ok(built) };
+        while built.cursor.is_before(&reached) && built.catch_up(&mut *self.source)? {}
+        if built.cursor.is_before(&reached) {
+            return Err(FeedError::WentBack { now: built.cursor, reached });
+        }
         Ok(built)
+    }
+
+    fn reach(&mut self, cursor: Cursor) {
+        self.reached = Some(cursor.clone());
+        self.cursor = Some(cursor);
     }
 
     fn put_in_force(&mut self, built: Built, request: Option<&Reconfiguration>) {
@@ -289,7 +300,7 @@ impl Follower {
         self.folding = None;
         self.counted = None;
         self.behind = true;
-        self.cursor = Some(cursor);
+        self.reach(cursor);
         let policy = Arc::new(config.policy());
         self.publish(config, index.with_policy(policy));
     }

@@ -7,6 +7,7 @@ mod follower;
 mod import;
 mod live;
 mod publisher;
+pub mod snapshot;
 
 use std::time::Duration;
 
@@ -78,6 +79,17 @@ pub enum FeedError {
     /// More has changed while a snapshot was taken than the change log holds.
     #[error("too much changed while the snapshot was taken: it is taken again")]
     Outrun,
+    /// The source is an earlier state of what is in force, which nobody restored as they should.
+    #[error(
+        "the store is at {now}, before {reached}, which is in force: a gate does not go back; to \
+         put a copy of a store in its place, use `portcullis restore`"
+    )]
+    WentBack {
+        /// Where the source is.
+        now: Cursor,
+        /// Where the gate is.
+        reached: Cursor,
+    },
     /// Nobody wants it any more.
     #[error("the snapshot is no longer wanted")]
     Abandoned,

@@ -13,6 +13,28 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// A place that was read from somewhere else; `None` where no store has this identity.
+    pub fn new(store: String, epoch: u64, position: u64) -> Option<Self> {
+        let is_identity =
+            !store.is_empty() && store.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_identity.then_some(Self { store, epoch, position })
+    }
+
+    /// Identity of the store.
+    pub fn store(&self) -> &str {
+        &self.store
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether this is an earlier place of the same store, in its epoch or in one before.
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.store == other.store && (self.epoch, self.position) < (other.epoch, other.position)
+    }
+
     /// How far, for people and metrics: the number of the last change.
     pub fn position(&self) -> u64 {
         self.position
@@ -40,20 +62,28 @@ impl FromStr for Cursor {
         else {
             return Err(NotACursor);
         };
-        if store.is_empty() || !store.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Err(NotACursor);
-        }
-        Ok(Self {
-            store: store.to_owned(),
-            epoch: epoch.parse().map_err(|_| NotACursor)?,
-            position: position.parse().map_err(|_| NotACursor)?,
-        })
+        let number = |text: &str| text.parse().map_err(|_| NotACursor);
+        Self::new(store.to_owned(), number(epoch)?, number(position)?).ok_or(NotACursor)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_before_another_of_the_same_store_alone() {
+        let place = |text: &str| text.parse::<Cursor>().unwrap();
+        for (one, other, before) in [
+            ("a.1.5", "a.1.6", true),
+            ("a.1.9", "a.2.1", true),
+            ("a.1.5", "a.1.5", false),
+            ("a.2.1", "a.1.9", false),
+            ("b.1.5", "a.1.6", false),
+        ] {
+            assert_eq!(place(one).is_before(&place(other)), before, "{one} {other}");
+        }
+    }
 
     #[test]
     fn a_cursor_survives_being_written_and_read() {

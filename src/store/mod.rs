@@ -21,7 +21,7 @@ pub(crate) use check::{name as check_name, optional_name as check_optional_name}
 pub use command::{Actor, ActorKind, Command, ImportedToken, IpRuleContents, NewToken, Outcome};
 pub use cursor::Cursor;
 pub use error::StoreError;
-pub use sqlite::SqliteStore;
+pub use sqlite::{BackupFacts, Carried, Difference, Restore, Restored, SqliteStore};
 pub use view::{
     AccountView, IdView, IpRuleView, LegacyUse, Owner, Page, ProjectView, TokenFilter, TokenPage,
     TokenUse, TokenView, TopToken, UserView, VerifyCost,
@@ -76,6 +76,28 @@ pub enum Bulk {
     Done,
 }
 
+/// How much a snapshot holds, and from where a follower of it goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// Where it is.
+    pub cursor: Cursor,
+    /// Accounts.
+    pub accounts: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Rows of id indexes.
+    pub ids: u64,
+}
+
+/// Part of a snapshot that says first how much it is.
+#[derive(Debug)]
+pub enum SnapshotPart {
+    /// How much there is; comes first, and once.
+    Contents(Contents),
+    /// One of the records.
+    Record(Record),
+}
+
 /// The store as everything else sees it. One implementation a database.
 pub trait Store: Send + Sync {
     /// Applies one command and returns when it is durable.
@@ -106,6 +128,15 @@ pub trait Store: Send + Sync {
         &self,
         sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
     ) -> Result<Cursor, StoreError>;
+
+    /// Like [`Self::snapshot`], and says how much there is before the first record.
+    ///
+    /// # Errors
+    /// The database's, or the first that `sink` returns.
+    fn counted_snapshot(
+        &self,
+        sink: &mut dyn FnMut(SnapshotPart) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
 
     /// What changed after the cursor, by at most `limit` changes (at least one).
     ///

@@ -31,6 +31,8 @@ struct Log {
     view: Option<u64>,
     /// The log no longer goes back further than this.
     begins: u64,
+    /// Another one after each restore.
+    epoch: u64,
     fails: bool,
 }
 
@@ -57,6 +59,10 @@ impl Log {
         accounts.into_values().chain(tokens.into_values()).collect()
     }
 
+    fn cursor(&self, position: u64) -> Cursor {
+        Cursor { store: "memory".to_owned(), epoch: self.epoch, position }
+    }
+
     /// What a frame after a position holds, as the store would say at `end`.
     fn frame(&self, after: u64, end: u64) -> Frame {
         let last = end.min(after + FRAME);
@@ -69,7 +75,7 @@ impl Log {
         }
         let records = self.records(end).into_iter();
         let records = records.filter(|record| changed.contains(&subject(record))).collect();
-        Frame { records, cursor: cursor(last), bulk }
+        Frame { records, cursor: self.cursor(last), bulk }
     }
 }
 
@@ -81,10 +87,6 @@ fn subject(record: &Record) -> (bool, u64) {
         Record::Id(id) => (true, id.id),
         Record::IdRemoved { id, .. } => (true, *id),
     }
-}
-
-fn cursor(position: u64) -> Cursor {
-    Cursor { store: "memory".to_owned(), epoch: 1, position }
 }
 
 /// A handle on the log: the follower's own, or one of a job beside it.
@@ -111,13 +113,16 @@ impl Source for Memory {
         let log = self.log.lock().unwrap();
         let end = self.end(&log)?;
         log.records(end).into_iter().try_for_each(sink)?;
-        Ok(cursor(end))
+        Ok(log.cursor(end))
     }
 
     fn frames_after(&mut self, cursor: &Cursor) -> Result<Next, FeedError> {
         let log = self.log.lock().unwrap();
         let end = self.end(&log)?;
-        if cursor.position < log.begins {
+        if cursor.position < log.begins || log.cursor(end).is_before(cursor) {
+            return Ok(Next::Rebase);
+        }
+        if cursor.epoch != log.epoch {
             return Ok(Next::Rebase);
         }
         Ok(Next::Frame(log.frame(cursor.position, end.max(cursor.position))))
@@ -428,6 +433,38 @@ fn a_snapshot_that_the_change_log_has_outrun_is_taken_again() {
     assert_eq!(world.state(8), None);
     world.settle();
     assert_eq!(world.state(8), Some(TokenState::Active));
+}
+
+/// Puts an earlier state in the place of the store: what came after it is gone.
+fn put_back(world: &World, entries: usize) {
+    world.log.lock().unwrap().entries.truncate(entries);
+}
+
+#[test]
+fn a_store_that_went_back_within_its_epoch_is_not_followed_and_a_restored_one_is() {
+    let mut world = World::following();
+    world.change(active(7));
+    let kept = world.log.lock().unwrap().entries.len();
+    world.change(revoked(7));
+    world.settle();
+    put_back(&world, kept);
+    world.turn();
+    let mut refused = None;
+    for _ in 0..10 {
+        refused = refused.or(world.follower.turn().err());
+        world.work(|_, end| end);
+    }
+    let refused = refused.expect("an error says so");
+    assert!(matches!(refused, FeedError::WentBack { .. }), "{refused}");
+    assert!(refused.to_string().contains("portcullis restore"), "{refused}");
+    assert_eq!(world.state(7), Some(TokenState::Revoked), "the gate does not go back");
+    world.log.lock().unwrap().epoch += 1;
+    for _ in 0..10 {
+        let _ = world.follower.turn();
+        world.work(|_, end| end);
+    }
+    world.settle();
+    assert_eq!(world.state(7), Some(TokenState::Active), "a restore is a new beginning");
 }
 
 #[test]

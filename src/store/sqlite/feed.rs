@@ -11,7 +11,7 @@ use super::execute::GOING;
 use super::rows::{number, parse_action, parse_cidr, text};
 use super::views;
 use crate::core::record::{AccountRecord, IdRecord, IpRule, ProjectId, Record};
-use crate::store::{AccountView, Bulk, Changes, Cursor, IdView, StoreError};
+use crate::store::{AccountView, Bulk, Changes, Contents, Cursor, IdView, StoreError};
 
 /// Entries of the change log that are kept: a follower further behind takes a snapshot.
 pub(super) const HISTORY_LIMIT: i64 = 50_000;
@@ -32,6 +32,20 @@ pub(super) fn snapshot(
     })?;
     views::all_ids(connection, &mut |row| sink(Record::Id(id_record(row))))?;
     Ok(cursor)
+}
+
+/// How much [`snapshot`] hands over, and where that is, within the same transaction.
+pub(super) fn contents(connection: &Connection) -> Result<Contents, StoreError> {
+    let count = |table: &str| {
+        let sql = format!("SELECT count(*) FROM {table}");
+        connection.query_row(&sql, [], |row| Ok(row.get::<_, i64>(0)? as u64))
+    };
+    Ok(Contents {
+        cursor: end(connection)?,
+        accounts: count("accounts")?,
+        tokens: count("tokens")?,
+        ids: count("id_index")?,
+    })
 }
 
 /// The present state of what changed after the cursor, by at most `limit` entries of the log.
@@ -131,7 +145,7 @@ struct Changed {
 }
 
 /// The end of the change log.
-fn end(connection: &Connection) -> Result<Cursor, StoreError> {
+pub(super) fn end(connection: &Connection) -> Result<Cursor, StoreError> {
     let meta = "SELECT (SELECT value FROM meta WHERE key = 'store_id'),
                        (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'),
                        (SELECT coalesce(max(position), 0) FROM changes)";

@@ -6,11 +6,13 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod execute;
 mod feed;
 mod ids;
 mod ip_rules;
 mod readers;
+mod restore;
 mod rows;
 mod schema;
 mod tally;
@@ -30,12 +32,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rusqlite::{Connection, ErrorCode};
 
+pub use self::backup::BackupFacts;
 use self::readers::Readers;
+pub use self::restore::{Carried, Difference, Restore, Restored};
 use self::writer::{Work, Writer};
 use super::{
     AccountView, Actor, Anchor, AuditEntry, AuditFilter, AuditReport, Changes, Command, Cursor,
-    IdView, IpRuleView, LegacyUse, Outcome, Owner, Page, ProjectView, Rules, Store, StoreError,
-    TokenFilter, TokenPage, TokenUse, TokenView, TopToken, UserView, VerifyCost,
+    IdView, IpRuleView, LegacyUse, Outcome, Owner, Page, ProjectView, Rules, SnapshotPart, Store,
+    StoreError, TokenFilter, TokenPage, TokenUse, TokenView, TopToken, UserView, VerifyCost,
 };
 use crate::core::record::{AccountId, Record, Timestamp, TokenId, UserId, Verifier};
 
@@ -72,9 +76,76 @@ impl SqliteStore {
     /// # Errors
     /// The database's, also where there is a file already.
     pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
-        let connection = schema::connect(&self.path, schema::Purpose::Write)?;
-        connection.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
-        Ok(())
+        backup::copy(&self.path, path)
+    }
+
+    /// Writes a backup into an empty file: a copy of one moment that says when it was made.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn back_up_to(&self, path: &Path, now: Timestamp) -> Result<BackupFacts, StoreError> {
+        backup::copy(&self.path, path)?;
+        backup::finish(path, now)
+    }
+
+    /// Checks the backup in the file at `from`, which is only read, and copies it to `to`, for
+    /// [`Self::open`] to bring its schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`] where it is damaged or no store, or the database's.
+    pub fn take_in(from: &Path, to: &Path) -> Result<(), StoreError> {
+        backup::take_in(from, to)
+    }
+
+    /// What is in a backup that was taken in.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn backup_facts(&self) -> Result<BackupFacts, StoreError> {
+        self.readers.read(backup::facts)
+    }
+
+    /// What would change if the backup that was taken in at `copy` were restored.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn compare(&self, copy: &Path) -> Result<Difference, StoreError> {
+        restore::compare(&self.path, copy)
+    }
+
+    /// Puts what was taken in at `copy` in the place of everything in this store, in one
+    /// transaction and in a new epoch, after writing what was there to `kept`.
+    ///
+    /// # Errors
+    /// The database's: then nothing has changed.
+    pub fn exchange(
+        &self,
+        copy: &Path,
+        kept: &Path,
+        restore: &Restore,
+    ) -> Result<Restored, StoreError> {
+        restore::exchange(&self.path, copy, kept, &self.rules.load(), restore)
+    }
+
+    /// Makes what was taken in at `copy` a store at `path`, where there is none.
+    ///
+    /// # Errors
+    /// The database's, also where there is a file already.
+    pub fn place(
+        copy: &Path,
+        path: &Path,
+        rules: &Rules,
+        restore: &Restore,
+    ) -> Result<Restored, StoreError> {
+        restore::place(copy, path, rules, restore)
+    }
+
+    /// Gives the files of a store that cannot be used another name.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`], with what the operating system says.
+    pub fn set_aside(path: &Path, kept: &Path) -> Result<(), StoreError> {
+        restore::set_aside(path, kept)
     }
 
     /// Puts other rules in force for the commands that follow: after a reload.
@@ -118,6 +189,17 @@ impl Store for SqliteStore {
         sink: &mut dyn FnMut(Record) -> Result<(), StoreError>,
     ) -> Result<Cursor, StoreError> {
         self.readers.read(|connection| feed::snapshot(connection, sink))
+    }
+
+    fn counted_snapshot(
+        &self,
+        sink: &mut dyn FnMut(SnapshotPart) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.readers.read(|connection| {
+            sink(SnapshotPart::Contents(feed::contents(connection)?))?;
+            feed::snapshot(connection, &mut |record| sink(SnapshotPart::Record(record)))?;
+            Ok(())
+        })
     }
 
     fn changes_after(&self, cursor: &Cursor, limit: usize) -> Result<Changes, StoreError> {

@@ -157,7 +157,7 @@ fn fill(path: &Path, keys: &AuditKeys) -> Result<(), StoreError> {
     Ok(transaction.commit()?)
 }
 
-fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+pub(super) fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     let unusable =
         |why: &str| StoreError::Database(format!("{} cannot be used: {why}", path.display()));
     let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));

@@ -225,12 +225,19 @@ impl Executor<'_> {
         Ok(Outcome::Changed { id })
     }
 
-    fn plan_of(&self, token: &NewToken) -> Result<Plan, StoreError> {
+    fn plan_of(&mut self, token: &NewToken) -> Result<Plan, StoreError> {
         let unknown = || views::unknown_account(token.account_id);
         let number = i64::try_from(token.account_id).map_err(|_| unknown())?;
+        if let Some(plan) = self.remembered.plans.get(&number) {
+            return Ok(*plan);
+        }
         let plan: Option<String> =
             self.lookup("SELECT plan FROM accounts WHERE id = ?1", [number])?;
-        parse_name(&plan.ok_or_else(unknown)?)
+        let plan = parse_name(&plan.ok_or_else(unknown)?)?;
+        if self.is_bulk() {
+            self.remembered.plans.insert(number, plan);
+        }
+        Ok(plan)
     }
 
     /// Checks that no grant would be suspended. Personal tokens are bounded by their user, not by
@@ -328,14 +335,15 @@ impl Executor<'_> {
         }
     }
 
+    /// Everything that can be refused is checked before anything is written.
     fn insert_token(&mut self, token: &NewToken) -> Result<TokenId, StoreError> {
         let account = token.account_id as i64;
         let user = token.user_id.map(|id| check::number("user", id)).transpose()?;
         let allow_ips: Vec<IpNet> =
             token.allow_ips.iter().map(|cidr| check::cidr(*cidr)).collect::<Result<_, _>>()?;
-        let last: Option<i64> =
-            self.lookup("SELECT seq FROM sqlite_sequence WHERE name = 'tokens'", [])?;
-        let id = last.unwrap_or(0) + 1;
+        let mut projects = token.grants.iter().filter_map(|grant| grant.project_id);
+        projects.try_for_each(|id| check::number("project", id).map(drop))?;
+        let id = self.next_token()?;
         let version = self.log(&Subject::Token { account, token: id })?;
         let verifier = VerifierColumns::of(&token.verifier);
         self.run(
@@ -364,6 +372,19 @@ impl Executor<'_> {
         self.insert_grants(id, &token.grants)?;
         self.audit_created(id as TokenId, token)?;
         Ok(id as TokenId)
+    }
+
+    /// The number of the next token. The caller gives it away.
+    fn next_token(&mut self) -> Result<i64, StoreError> {
+        let last = match self.remembered.last_token {
+            Some(last) => Some(last),
+            None => self.lookup("SELECT seq FROM sqlite_sequence WHERE name = 'tokens'", [])?,
+        };
+        let id = last.unwrap_or(0) + 1;
+        if self.is_bulk() {
+            self.remembered.last_token = Some(id);
+        }
+        Ok(id)
     }
 
     fn insert_grants(&self, id: i64, grants: &[Grant]) -> Result<(), StoreError> {

@@ -253,13 +253,28 @@ fn a_refused_import_line_does_not_take_the_marker_with_it() {
 fn a_marker_that_a_failed_command_took_back_is_written_again() {
     let fixture = Fixture::new();
     let cursor = fixture.cursor();
-    let connection = rusqlite::Connection::open(fixture.path()).unwrap();
-    connection.execute_batch("ALTER TABLE grants RENAME TO hidden").unwrap();
-    let commands = vec![create(token(1, 1)), create(NewToken { grants: vec![], ..token(1, 2) })];
+    let enable = Command::EnableIpRules { account_id: 1, enabled: true };
+    // Refused after it was written: nobody knows the address.
+    let refused = Command::IfAdmitted { account_id: 1, address: None, change: Box::new(enable) };
+    let commands = vec![refused, create(token(1, 2))];
     let outcomes = fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
     assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
-    connection.execute_batch("ALTER TABLE hidden RENAME TO grants").unwrap();
     assert_eq!(fixture.bulk(&cursor), Bulk::Going);
+}
+
+#[test]
+fn a_database_that_fails_within_an_import_stores_nothing_of_the_transaction() {
+    let fixture = Fixture::new();
+    let cursor = fixture.cursor();
+    let connection = rusqlite::Connection::open(fixture.path()).unwrap();
+    connection.execute_batch("ALTER TABLE grants RENAME TO hidden").unwrap();
+    let commands = vec![create(NewToken { grants: vec![], ..token(1, 1) }), create(token(1, 2))];
+    let outcomes = fixture.store.apply_all(&Actor::operator().in_bulk(), commands.clone());
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, false]);
+    connection.execute_batch("ALTER TABLE hidden RENAME TO grants").unwrap();
+    assert_eq!(fixture.cursor(), cursor);
+    let outcomes = fixture.store.apply_all(&Actor::operator().in_bulk(), commands);
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Outcome::Changed { .. }))));
 }
 
 #[test]
