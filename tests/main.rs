@@ -19,6 +19,7 @@ mod decisions;
 mod edge;
 mod explain;
 mod feed;
+mod framing;
 mod headers;
 mod importers;
 mod legacy;

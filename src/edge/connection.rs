@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Request, Version, request};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::deadline::Watch;
+use super::guard::{Fault, Guard, HeadLimits};
 use super::service;
 use super::worker::{Handoff, Worker};
 use crate::config::Limits;
@@ -25,6 +26,9 @@ use crate::stream::Stream;
 
 /// How long a connection may be without a request before it is closed.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a client that was refused may go on sending before its connection is closed under it.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS_LIMIT: u32 = 128;
@@ -50,6 +54,8 @@ pub(crate) struct Connection {
     phase: Cell<Phase>,
     /// On an idle HTTP/2 connection, bytes are pings and windows more often than heads.
     is_http2: Cell<bool>,
+    /// Why the guard passed its own request on instead of the client's.
+    fault: Cell<Option<Fault>>,
 }
 
 /// What a connection is waiting for.
@@ -61,10 +67,12 @@ enum Phase {
     Head,
     /// The answers to this many requests.
     Answers(usize),
+    /// What is sent to it when it is closed already.
+    Closing,
 }
 
 impl Connection {
-    fn new(peer: Option<IpAddr>, watch: Watch, header_timeout: Duration) -> Self {
+    pub(super) fn new(peer: Option<IpAddr>, watch: Watch, header_timeout: Duration) -> Self {
         watch.set(header_timeout);
         Self {
             peer,
@@ -73,7 +81,25 @@ impl Connection {
             header_timeout,
             phase: Cell::new(Phase::Head),
             is_http2: Cell::new(false),
+            fault: Cell::new(None),
         }
+    }
+
+    /// What hyper gets next is the guard's own request, for this fault of the client's.
+    pub(super) fn refuse(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    /// What a request is refused for, where it is the guard's own: it has no field at all, and the
+    /// client's have a `Host` or are refused as well.
+    pub(super) fn fault_of(&self, head: &request::Parts) -> Option<Fault> {
+        self.fault.get().filter(|_| head.headers.is_empty())
+    }
+
+    /// The connection is closed to the client, which may still be sending.
+    pub(super) fn linger(&self) {
+        self.phase.set(Phase::Closing);
+        self.watch.set(LINGER_TIMEOUT);
     }
 
     /// A client's address as upstreams are told; most often it is the peer's.
@@ -106,6 +132,7 @@ impl Connection {
     fn end(&self) {
         match self.phase.get() {
             Phase::Answers(running) if running > 1 => self.phase.set(Phase::Answers(running - 1)),
+            Phase::Closing => {}
             _ => {
                 self.phase.set(Phase::Idle);
                 self.watch.set(KEEP_ALIVE_TIMEOUT);
@@ -139,7 +166,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     let connection = Rc::new(Connection::new(accepted.peer, watch, limits.header_timeout));
     let Ok(stream) = accepted.stream() else { return };
     let socket = Socket { stream, connection: connection.clone() };
-    let served = run(&worker, &connection, socket, &limits).await;
+    let head = HeadLimits { bytes: limits.header_bytes, fields: limits.headers };
+    let guard = Guard::new(socket, connection.clone(), head);
+    let served = run(&worker, &connection, guard, &limits).await;
     if let Some(Err(error)) = served {
         tracing::debug!(%error, "client connection ended");
     }
@@ -149,7 +178,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
 async fn run(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
-    socket: Socket,
+    socket: Guard<Socket>,
     limits: &Limits,
 ) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
     let service = service_fn(|request: Request<Incoming>| {

@@ -5,6 +5,7 @@ pub(crate) mod client_ip;
 mod connection;
 pub(crate) mod deadline;
 pub(crate) mod facts;
+pub mod guard;
 mod listener;
 mod refusal;
 mod service;

@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
         /// Seconds after which trying again makes sense, for 429 and 503.
         retry_after: u64,
     },
+    /// The head is larger than the gate allows, or has too many fields.
+    HeadTooLarge,
     /// The body is larger than the route or the gate allows.
     BodyTooLarge,
     /// The client's body broke off or cannot be read.
@@ -77,6 +79,7 @@ impl Refusal {
                 let status = StatusCode::from_u16(denial.reason.status(*conceal));
                 status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
             }
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BrokenBody => StatusCode::BAD_REQUEST,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
@@ -112,7 +115,7 @@ impl Refusal {
     }
 
     fn add_advice(&self, headers: &mut HeaderMap) {
-        if *self == Self::BrokenBody {
+        if matches!(self, Self::HeadTooLarge | Self::BrokenBody) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let Self::Denied { denial, retry_after, .. } = self else { return };
@@ -132,6 +135,7 @@ impl Refusal {
     fn user_message(&self) -> &'static str {
         match self {
             Self::Denied { denial, conceal, .. } => denial_message(denial.reason, *conceal),
+            Self::HeadTooLarge => "Request headers too large.",
             Self::BodyTooLarge => "Request body too large.",
             Self::BrokenBody => "Bad request.",
             Self::BadGateway => "Bad gateway.",
@@ -142,9 +146,11 @@ impl Refusal {
     fn envelope(&self, status: StatusCode) -> String {
         let data = match self {
             Self::Denied { denial, .. } => ip_data(denial).unwrap_or_else(|| "null".to_owned()),
-            Self::BodyTooLarge | Self::BrokenBody | Self::BadGateway | Self::GatewayTimeout => {
-                "null".to_owned()
-            }
+            Self::HeadTooLarge
+            | Self::BodyTooLarge
+            | Self::BrokenBody
+            | Self::BadGateway
+            | Self::GatewayTimeout => "null".to_owned(),
         };
         format!(
             r#"{{"status":{{"code":{},"is_success":false,"user_message":"{}","developer_message":null}},"data":{data}}}"#,

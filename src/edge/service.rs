@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use super::body::GateBody;
 use super::connection::Connection;
 use super::facts::facts;
+use super::guard::Fault;
 use super::refusal::{Format, Refusal};
 use super::worker::{Setup, Worker};
 use crate::core::decide::{decide, resume};
@@ -178,6 +179,11 @@ fn first(worker: &Worker, connection: &Connection, asked: &Asked) -> First {
     let live = worker.shared.live();
     let setup = worker.setup(&live.config);
     let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
+    // Other faults are told by the guard's own request, which has no host.
+    if connection.fault_of(head) == Some(Fault::HeadTooLarge) {
+        worker.metrics.decided(Reason::BadRequest, Lane::None, started.elapsed());
+        return First::Decided(Decided::Refuse(Refusal::HeadTooLarge));
+    }
     let Some(index) = &live.index else {
         let reason = facts.ambiguity.map_or(Reason::NoIndex, |_| Reason::BadRequest);
         let denial = deny(&facts, reason, Lane::None);
