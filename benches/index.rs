@@ -26,8 +26,8 @@ fn build(criterion: &mut Criterion) {
     for tokens in [100_000, 1_000_000] {
         let synthetic = Synthetic::new(&policy, tokens);
         let records: Vec<Record> = synthetic.records().collect();
-        let bytes = synthetic.index().memory_bytes() / tokens;
-        println!("index: {tokens} tokens, {bytes} bytes a token");
+        let memory = support::describe(&synthetic.index().memory(), tokens);
+        println!("index: {tokens} tokens, {memory}");
         criterion.bench_function(&format!("index/build/{tokens}"), |bencher| {
             bencher.iter_batched(
                 || records.clone(),
@@ -36,6 +36,41 @@ fn build(criterion: &mut Criterion) {
             );
         });
     }
+}
+
+/// What is resident at most while a new index is made beside the one in force, as a multiple of
+/// the latter, and afterwards.
+fn peaks(_: &mut Criterion) {
+    let synthetic = Synthetic::new(&support::policy(), 1_000_000);
+    let before = resident("VmRSS");
+    let index = synthetic.index();
+    let index = index.apply(&revocations(&synthetic)[..OVERLAY], 2);
+    let whole = index.memory().total() as f64;
+    let print = |what: &str, bytes: usize| {
+        println!(
+            "index: {what}: {:.2} times the index",
+            bytes.saturating_sub(before) as f64 / whole
+        );
+    };
+    print("after it was built, resident", resident("VmRSS"));
+    for (name, make) in [
+        ("fold", &(|| index.fold().expect("accounts come first")) as &dyn Fn() -> Index),
+        ("snapshot", &|| synthetic.index()),
+    ] {
+        // Resets the high-water mark (proc_pid_clear_refs(5)).
+        std::fs::write("/proc/self/clear_refs", "5").expect("Linux lets a process do that");
+        let next = make();
+        print(&format!("{name}, with the old one, at most"), resident("VmHWM"));
+        drop(next);
+    }
+}
+
+/// A field of this process's status, in bytes.
+fn resident(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
+    let kibibytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<usize>().ok());
+    kibibytes.expect("a number") << 10
 }
 
 fn change(criterion: &mut Criterion) {
@@ -74,5 +109,5 @@ fn config() -> Criterion {
     support::criterion().sample_size(10).measurement_time(Duration::from_secs(4))
 }
 
-criterion_group! { name = benches; config = config(); targets = build, change }
+criterion_group! { name = benches; config = config(); targets = peaks, build, change }
 criterion_main!(benches);

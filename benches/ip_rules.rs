@@ -1,5 +1,11 @@
 //! What judging an address costs, by the number of rules, and what compiling them does.
 
+// What is measured beside the times is printed beside them.
+#![allow(clippy::print_stdout)]
+
+#[path = "../tests/support/draw.rs"]
+mod draw;
+
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -9,8 +15,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portcullis::core::ip::IpRules;
 use portcullis::core::record::Action;
 
+use draw::Draw;
+
 /// Addresses judged in turn: enough of them that no branch predictor learns the order.
 const ADDRESSES: usize = 1 << 14;
+/// Accounts whose rules are asked in random order.
+const ACCOUNTS: usize = 100_000;
 
 /// One family's way of drawing rules and addresses.
 struct Shape {
@@ -62,11 +72,46 @@ fn compile(criterion: &mut Criterion) {
     }
 }
 
+/// Rules of many accounts, a few of either family each, asked in random order: what is measured
+/// is mostly the way to an account that no cache holds.
+fn accounts(criterion: &mut Criterion) {
+    let mut draw = Draw(3);
+    let rules = |draw: &mut Draw| {
+        let (v4, v6) = (1 + draw.below(6), 1 + draw.below(3));
+        let mut rules = draw_rules_by(draw, &SHAPES[0], v4);
+        rules.extend(draw_rules_by(draw, &SHAPES[2], v6));
+        rules
+    };
+    let lists: Vec<_> = (0..ACCOUNTS).map(|_| rules(&mut draw)).collect();
+    let compiled: Vec<IpRules> = lists.iter().map(|list| IpRules::compile(list)).collect();
+    let asked: Vec<(usize, IpAddr)> = (0..ADDRESSES)
+        .map(|_| {
+            let account = draw.below(ACCOUNTS);
+            let rule = lists[account][draw.below(lists[account].len())];
+            (account, host_of(rule.1, &mut draw))
+        })
+        .collect();
+    let bytes: usize = compiled.iter().map(IpRules::heap_bytes).sum();
+    let count: usize = lists.iter().map(Vec::len).sum();
+    println!("ip_rules: {ACCOUNTS} accounts with {count} rules, {} bytes a rule", bytes / count);
+    let mut turn = 0;
+    criterion.bench_function(&format!("judge/one_of_{ACCOUNTS}_accounts"), |bencher| {
+        bencher.iter(|| {
+            turn = (turn + 1) % ADDRESSES;
+            let (account, address) = asked[turn];
+            compiled[account].judge(black_box(address))
+        });
+    });
+}
+
 /// Three of four allow, at any depth, so that neighbours rarely have the same answer.
 fn draw_rules(shape: &Shape, count: usize) -> Vec<(Action, IpNet)> {
-    let mut draw = Draw(1);
+    draw_rules_by(&mut Draw(1), shape, count)
+}
+
+fn draw_rules_by(draw: &mut Draw, shape: &Shape, count: usize) -> Vec<(Action, IpNet)> {
     let action = |draw: &mut Draw| if draw.below(4) == 0 { Action::Deny } else { Action::Allow };
-    (0..count).map(|_| (action(&mut draw), (shape.rule)(&mut draw))).collect()
+    (0..count).map(|_| (action(draw), (shape.rule)(draw))).collect()
 }
 
 /// Anywhere under 128.0.0.0; misses come from above it.
@@ -122,23 +167,6 @@ fn host_of(net: IpNet, draw: &mut Draw) -> IpAddr {
     }
 }
 
-/// splitmix64: the same rules in every run.
-struct Draw(u64);
-
-impl Draw {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.bits() % limit as u64) as usize
-    }
-}
-
 fn config() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -146,5 +174,5 @@ fn config() -> Criterion {
         .sample_size(20)
 }
 
-criterion_group! { name = benches; config = config(); targets = judge, compile }
+criterion_group! { name = benches; config = config(); targets = judge, accounts, compile }
 criterion_main!(benches);

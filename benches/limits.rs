@@ -32,7 +32,9 @@ impl World {
         let config = support::sample_config_with(variables);
         let limits = SharedLimits::new(Instant::now()).under(&config.limits);
         let synthetic = Synthetic::new(&Arc::new(config.policy()), TOKENS);
-        Self { limits, index: synthetic.index(), requests: synthetic.hits() }
+        let index = synthetic.index();
+        let requests = synthetic.hits(&index);
+        Self { limits, index, requests }
     }
 
     /// Permits of many tokens, in turn.

@@ -14,16 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::Criterion;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portcullis::config::Config;
+use portcullis::core::decide::decide;
 use portcullis::core::digest::Digest;
 use portcullis::core::facts::{Credential, Facts};
-use portcullis::core::index::{Index, IndexBuilder, Policy};
+use portcullis::core::index::{Index, IndexBuilder, Memory, Policy};
 use portcullis::core::record::{
-    AccountRecord, AccountState, Action, Grant, IdRecord, IpRule, Plan, Record, TokenRecord,
-    TokenState, Verifier,
+    AccountRecord, AccountState, Action, Grant, IdRecord, IpRule, Plan, Record, Timestamp,
+    TokenRecord, TokenState, Verifier,
 };
 use portcullis::core::token::{Secret, TokenKind};
+use portcullis::core::verdict::{Reason, Verdict};
 
 /// Most tokens whose secrets are made; all others are known by their digests alone.
 pub const PRESENTED_LIMIT: usize = 1 << 18;
@@ -31,6 +33,8 @@ pub const PRESENTED_LIMIT: usize = 1 << 18;
 const ACCOUNTS_LIMIT: usize = 100_000;
 /// Projects of an account.
 const PROJECTS: u64 = 8;
+/// When requests are decided.
+pub const NOW: Timestamp = Timestamp(1_700_000_000);
 
 /// Short measurements: what is measured varies little from one second to the next.
 pub fn criterion() -> Criterion {
@@ -89,7 +93,7 @@ impl Synthetic {
 
     /// Accounts and their id rows, then tokens.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        let accounts = (0..self.accounts as u64).flat_map(|id| [account(id), job(id)]);
+        let accounts = (0..self.accounts as u64).flat_map(|id| [account(id), id_row(id)]);
         accounts.chain((0..self.tokens).map(|number| Record::Token(self.token(number))))
     }
 
@@ -114,21 +118,84 @@ impl Synthetic {
         }
     }
 
-    /// Requests that are let through, each with another token, in random order.
-    pub fn hits(&self) -> Vec<Request> {
+    /// Requests that are let through, each with another token, in random order, over all routes
+    /// of the shipped table that let a token of an administrator through.
+    pub fn hits(&self, index: &Index) -> Vec<Request> {
+        let routes = shipped_routes();
         let mut numbers: Vec<usize> = (0..self.tokens.min(PRESENTED_LIMIT)).collect();
-        Draw(3).shuffle(&mut numbers);
-        let request =
-            |number| Request::new(&secret(number), (number % self.accounts) as u64, number);
+        let mut draw = Draw(3);
+        draw.shuffle(&mut numbers);
+        let request = |number| {
+            let (secret, account) = (secret(number), self.account_of(number));
+            std::iter::repeat_with(|| {
+                Request::new(&routes[draw.below(routes.len())], &secret, account)
+            })
+            .find(|request| request.reason(index) == Reason::Allow)
+            .expect("some route lets it through")
+        };
         numbers.into_iter().map(request).collect()
     }
 
-    /// The same requests with tokens that nobody has.
+    /// Such requests with tokens that nobody has.
     pub fn misses(&self) -> Vec<Request> {
-        let unknown = |number| secret(usize::MAX - number);
-        let account = |number| (number % self.accounts) as u64;
-        (0..1 << 16).map(|number| Request::new(&unknown(number), account(number), number)).collect()
+        let routes = shipped_routes();
+        let mut draw = Draw(4);
+        let request = |number| {
+            let route = &routes[draw.below(routes.len())];
+            Request::new(route, &secret(usize::MAX - number), self.account_of(number))
+        };
+        (0..1 << 16).map(request).collect()
     }
+
+    fn account_of(&self, number: usize) -> u64 {
+        (number % self.accounts) as u64
+    }
+}
+
+/// The parts of an index, in bytes a token.
+pub fn describe(memory: &Memory, tokens: usize) -> String {
+    let of = |bytes: usize| bytes as f64 / tokens as f64;
+    format!(
+        "{:.1} bytes a token: {:.1} table, {:.1} grants, {:.1} accounts with projects and IP rules, {:.1} IP rules of accounts with many, {:.1} id index",
+        of(memory.total()),
+        of(memory.tokens),
+        of(memory.grants),
+        of(memory.accounts),
+        of(memory.ip_rules),
+        of(memory.ids),
+    )
+}
+
+/// A route of the shipped table.
+struct ShippedRoute {
+    method: String,
+    host: &'static str,
+    path: String,
+    query: Option<String>,
+}
+
+/// All routes of the shipped table that a client may ask for without a `host` pattern's.
+fn shipped_routes() -> Vec<ShippedRoute> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/routes.toml");
+    let text = std::fs::read_to_string(file).expect("the shipped table");
+    let table: toml::Table = text.parse().expect("TOML");
+    let route = |route: &toml::Value| {
+        let text = |key: &str| route.get(key).and_then(|value| value.as_str());
+        let host = text("host").map_or("cloud.example.com", |host| match host {
+            "metadata.*" => "metadata.example.com",
+            _ => "semantic-layer.example.com",
+        });
+        let methods = route.get("methods").and_then(|methods| methods.as_array());
+        let method = methods.and_then(|methods| methods.first()?.as_str()).unwrap_or("POST");
+        let query = route.get("project").and_then(|project| project.get("query"));
+        ShippedRoute {
+            method: method.to_owned(),
+            host,
+            path: text("path").expect("a path").to_owned(),
+            query: query.and_then(|name| name.as_str()).map(str::to_owned),
+        }
+    };
+    table["route"].as_array().expect("routes").iter().map(route).collect()
 }
 
 /// The secret of a token.
@@ -136,15 +203,23 @@ pub fn secret(number: usize) -> Secret {
     Secret::from_entropy(TokenKind::Service, Draw(number as u64 ^ 1 << 62).bytes())
 }
 
-/// Open, on a plan that suspends nothing, with up to 32 IP rules of which the first one lets in.
+/// Open, on a plan that suspends nothing, with up to 32 IP rules of both families, of which one
+/// lets every request in. A quarter of the accounts does not enforce them.
 pub fn account(id: u64) -> Record {
     let mut draw = Draw(id ^ 1 << 61);
     let mut ip_rules: Vec<IpRule> = (0..draw.below(32))
         .map(|_| IpRule {
             action: if draw.below(4) == 0 { Action::Deny } else { Action::Allow },
-            cidr: IpNet::V4(
-                Ipv4Net::new_assert((0x0b00_0000 | draw.bits() as u32 >> 8).into(), 24).trunc(),
-            ),
+            cidr: match draw.below(4) {
+                0 => {
+                    let address = 0x2001_0db8 << 96 | u128::from(draw.bits()) << 32;
+                    IpNet::V6(Ipv6Net::new_assert(address.into(), 48).trunc())
+                }
+                _ => {
+                    let address = 0x0b00_0000 | draw.bits() as u32 >> 8;
+                    IpNet::V4(Ipv4Net::new_assert(address.into(), 24).trunc())
+                }
+            },
             name: String::new(),
         })
         .collect();
@@ -162,21 +237,23 @@ pub fn account(id: u64) -> Record {
     })
 }
 
-fn job(account_id: u64) -> Record {
+/// One row an account, of one of the three indexes.
+fn id_row(account_id: u64) -> Record {
+    const INDEXES: [&str; 3] = ["job_id", "environment_id", "repository_id"];
     Record::Id(IdRecord {
         account_id,
-        index: "job_id".to_owned(),
+        index: INDEXES[account_id as usize % 3].to_owned(),
         id: account_id,
         project_id: account_id * PROJECTS,
         environment_category: None,
     })
 }
 
-/// The first grant lets every request of [`Request`] through.
+/// The first grant is an administrator's.
 fn grant(position: usize, draw: &mut Draw) -> Grant {
     const OTHERS: [&str; 4] = ["analyst", "developer", "git_admin", "metadata_only"];
     let (set, project_id) = match position {
-        0 => ("job_admin", None),
+        0 => ("owner", None),
         _ => (OTHERS[draw.below(4)], Some(draw.bits() >> 40)),
     };
     Grant {
@@ -188,7 +265,8 @@ fn grant(position: usize, draw: &mut Draw) -> Grant {
 
 /// A request that owns what its facts borrow.
 pub struct Request {
-    method: &'static str,
+    method: String,
+    host: &'static str,
     path: String,
     query: Option<String>,
     authorization: String,
@@ -196,41 +274,59 @@ pub struct Request {
 }
 
 impl Request {
-    /// By turns a plain route, one with a query, and one that asks the id index.
-    fn new(secret: &Secret, account: u64, number: usize) -> Self {
-        let (method, rest, query) = match number % 3 {
-            0 => ("GET", "jobs/".to_owned(), None),
-            1 => (
-                "GET",
-                "environments/".to_owned(),
-                Some(format!("project_id={}", account * PROJECTS)),
-            ),
-            _ => ("POST", format!("jobs/{account}/run/"), None),
+    fn new(route: &ShippedRoute, secret: &Secret, account: u64) -> Self {
+        let fill = |segment: &str| match segment {
+            "{project_id}" => (account * PROJECTS).to_string(),
+            // That of the account, and every id of an index.
+            capture if capture.starts_with('{') => account.to_string(),
+            literal => literal.to_owned(),
         };
+        let project = |name: &String| format!("{name}={}", account * PROJECTS);
         Self {
-            method,
-            path: format!("/api/v2/accounts/{account}/{rest}"),
-            query,
+            method: route.method.clone(),
+            host: route.host,
+            path: route.path.split('/').map(fill).collect::<Vec<_>>().join("/"),
+            query: route.query.as_ref().map(project),
             authorization: format!("Bearer {}", secret.expose()),
-            client: IpAddr::from([10, 0, (number >> 8) as u8, number as u8]),
+            client: IpAddr::from([10, 0, (account >> 8) as u8, account as u8]),
         }
     }
 
     pub fn facts(&self) -> Facts<'_> {
         Facts {
             ambiguity: None,
-            method: self.method,
+            method: &self.method,
             path: &self.path,
             query: self.query.as_deref(),
-            host: Some("cloud.example.com"),
+            host: Some(self.host),
             credential: Credential::Authorization(self.authorization.as_bytes()),
             client: Some(self.client),
         }
     }
 
+    /// What comes of it.
+    pub fn reason(&self, index: &Index) -> Reason {
+        match decide(index, &self.facts(), NOW) {
+            Verdict::Allow(permit) => permit.reason(),
+            Verdict::Deny(denial) => denial.reason,
+            Verdict::Slow(_) => Reason::LaneFull,
+        }
+    }
+
+    /// Method and path, by which routes are told apart.
+    pub fn target(&self) -> (&str, &str) {
+        (&self.method, &self.path)
+    }
+
     /// Reads the request, as a front end just has: what is measured is the decision.
     pub fn touch(&self) -> usize {
-        let bytes = self.path.bytes().chain(self.authorization.bytes());
+        let bytes = self.path.bytes().chain(self.authorization.bytes()).chain(self.method.bytes());
         bytes.chain(self.query.iter().flat_map(|query| query.bytes())).map(usize::from).sum()
     }
+}
+
+/// CPU time of this thread, which others on the same machine hardly change.
+pub fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }

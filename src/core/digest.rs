@@ -81,6 +81,11 @@ impl DigestKeys {
         &self.current
     }
 
+    /// The keys that still verify.
+    pub fn previous(&self) -> &[DigestKey] {
+        &self.previous
+    }
+
     /// Every key, the current one first.
     pub fn iter(&self) -> impl Iterator<Item = &DigestKey> {
         std::iter::once(&self.current).chain(&self.previous)

@@ -8,8 +8,8 @@ use super::holdings::{counts, projects_with};
 use super::permission::{PROJECTS_HEADER_BYTES, Scope};
 use super::{Case, id};
 use crate::core::facts::CredentialError;
-use crate::core::index::{GrantView, Index, Policy, Token};
-use crate::core::ip::{IpRules, PrefixSet};
+use crate::core::index::{GrantView, Index, Policy, Rules, Token};
+use crate::core::ip::PrefixSet;
 use crate::core::permissions::Access;
 use crate::core::record::{AccountId, Action, TokenId};
 use crate::core::routes::{Lookup, Project, Requires, Route};
@@ -66,7 +66,7 @@ pub(super) fn host_prefix(address: IpAddr) -> IpNet {
 
 pub(super) fn describe_ip_denial(
     account: AccountId,
-    rules: &IpRules,
+    rules: Rules<'_>,
     client: Option<IpAddr>,
 ) -> String {
     let Some(client) = client else {
@@ -81,7 +81,11 @@ pub(super) fn describe_ip_denial(
             )
         }
         None => {
-            let allow = rules.iter().filter(|rule| rule.0 == Action::Allow).map(|rule| rule.1);
+            let allow = rules
+                .to_vec()
+                .into_iter()
+                .filter(|rule| rule.0 == Action::Allow)
+                .map(|rule| rule.1);
             format!(
                 "{client}: no rule of account {account} matches, and it lets in only {}",
                 prefixes(allow)

@@ -11,7 +11,7 @@ use super::narrowest::{Choice, Wanted, smallest_plan};
 use super::permission::{Scope, permission};
 use super::{Case, NoTrace, id};
 use crate::core::facts::CredentialError;
-use crate::core::index::{Account, Token};
+use crate::core::index::{Account, Rules, Token};
 use crate::core::ip::IpRules;
 use crate::core::permissions::Access;
 use crate::core::record::{AccountId, Action, Plan, TokenUser, UserId};
@@ -40,7 +40,7 @@ impl Fix {
 }
 
 /// The account of the path, whose token it should have been.
-fn path_account<'c>(case: &Case<'c>) -> Option<&'c Account> {
+fn path_account<'c>(case: &Case<'c>) -> Option<Account<'c>> {
     let capture = case.target.route?.account?;
     case.index.account(id(case.target.captures.text(case.facts.path, capture))?)
 }
@@ -108,39 +108,40 @@ pub(super) fn validity(case: &Case<'_>, token: &Token<'_>, reason: Reason) -> Fi
 pub(super) fn account(case: &Case<'_>, token: &Token<'_>) -> Fix {
     let account = token.account;
     let (mut advice, mut commands) = (Vec::new(), Vec::new());
-    if !account.open {
+    if !account.is_open() {
         advice.push("open the account");
-        commands.push(open(account.id));
+        commands.push(open(account.id()));
     }
-    if account.plan == Plan::Cancelled {
+    if account.plan() == Plan::Cancelled {
         let sets = &case.index.policy().permission_sets;
-        let passes = |plan| passes_with(case, token, &account.on_plan(plan));
+        let passes = |plan| passes_with(case, token, account.on_plan(plan).view());
         let plan = smallest_plan(sets, passes).or_else(|| smallest_plan(sets, |_| true));
         advice.push("put the account on a plan");
-        commands.extend(plan.map(|plan| set_plan(account.id, plan)));
+        commands.extend(plan.map(|plan| set_plan(account.id(), plan)));
     }
     Fix::with(advice.join(", and "), commands)
 }
 
 /// Whether step 8 would pass if the account were this one.
-fn passes_with(case: &Case<'_>, token: &Token<'_>, account: &Account) -> bool {
+fn passes_with(case: &Case<'_>, token: &Token<'_>, account: Account<'_>) -> bool {
     permission(case, &Token { account, ..*token }, &mut NoTrace).is_ok()
 }
 
 /// Step 5, the account's rules.
-pub(super) fn ip_rules(case: &Case<'_>, account: AccountId, rules: &IpRules) -> Fix {
+pub(super) fn ip_rules(case: &Case<'_>, account: AccountId, rules: Rules<'_>) -> Fix {
     let Some(client) = case.facts.client else { return unknown_address() };
     Fix::with("let this one address in", admit(account, rules, client))
 }
 
 /// The commands that let one address in past the rules, whatever other addresses they name.
-fn admit(account: AccountId, rules: &IpRules, client: IpAddr) -> Vec<String> {
+fn admit(account: AccountId, rules: Rules<'_>, client: IpAddr) -> Vec<String> {
     let host = host_prefix(client);
     let mut commands = Vec::new();
     let mut left = None;
     if rules.matching(client) == Some((Action::Deny, host)) {
         commands.push(format!("portcullis ip-rule remove --account {account} {host}"));
-        let others: Vec<(Action, IpNet)> = rules.iter().filter(|rule| rule.1 != host).collect();
+        let others: Vec<(Action, IpNet)> =
+            rules.to_vec().into_iter().filter(|rule| rule.1 != host).collect();
         left = Some(IpRules::compile(&others));
     }
     if !left.as_ref().is_some_and(|left| left.admits(Some(client))) {
@@ -186,7 +187,7 @@ pub(super) fn route(case: &Case<'_>) -> Fix {
 
 /// Step 7.
 pub(super) fn account_scope(case: &Case<'_>, token: &Token<'_>, named: &str) -> Fix {
-    let own = token.account.id;
+    let own = token.account.id();
     let Some(account) = path_account(case) else {
         return Fix::advice(format!(
             "there is no account {named}: the client must use the path of account {own}"
@@ -205,7 +206,7 @@ pub(super) fn own_user(case: &Case<'_>, token: &Token<'_>, named: &str) -> Fix {
         Some(commands) => {
             let advice = format!(
                 "use a personal token of user {named}, if that is a user of account {}",
-                token.account.id
+                token.account.id()
             );
             Fix::with(advice, commands)
         }
@@ -226,12 +227,12 @@ pub(super) fn lack(
         Err(Reason::BadRequest) => {
             return Fix::advice("the client must send the parameter once, unencoded");
         }
-        Err(_) => return no_project(case, account.id),
+        Err(_) => return no_project(case, account.id()),
     };
     if let Scope::One { project, .. } = scope
-        && passes_with(case, token, &account.with_project(project))
+        && passes_with(case, token, account.with_project(project).view())
     {
-        let commands = vec![create_project(account.id, project)];
+        let commands = vec![create_project(account.id(), project)];
         return Fix::with(
             format!("if project {project} is the account's, make it known"),
             commands,
@@ -250,12 +251,12 @@ pub(super) fn lack(
         return Fix::with(advice, service.commands(case).unwrap_or_default());
     }
     let here =
-        Wanted::of(case, account).and_then(|wanted| wanted.on_plan(sets, account, account.plan));
-    let on_plan = |plan| passes_with(case, token, &account.on_plan(plan));
+        Wanted::of(case, account).and_then(|wanted| wanted.on_plan(sets, account, account.plan()));
+    let on_plan = |plan| passes_with(case, token, account.on_plan(plan).view());
     if here.is_none()
         && let Some(plan) = smallest_plan(sets, on_plan)
     {
-        let commands = vec![set_plan(account.id, plan)];
+        let commands = vec![set_plan(account.id(), plan)];
         return Fix::with("put the account on a plan that allows the token's grants", commands);
     }
     match New::after(token, case).commands(case) {
@@ -286,7 +287,7 @@ fn no_project(case: &Case<'_>, account: AccountId) -> Fix {
 
 /// A token to make.
 struct New<'c> {
-    account: &'c Account,
+    account: Account<'c>,
     user: Option<TokenUser>,
     /// The one address that it may be used from.
     from: Option<IpAddr>,
@@ -294,7 +295,7 @@ struct New<'c> {
 }
 
 impl<'c> New<'c> {
-    fn of(account: &'c Account, name: &str) -> Self {
+    fn of(account: Account<'c>, name: &str) -> Self {
         Self { account, user: None, from: None, name: name.to_owned() }
     }
 
@@ -317,7 +318,7 @@ impl<'c> New<'c> {
         let bound = bound.or(wanted.user.map(|_| Access::ALL));
         let on_plan = |plan| wanted.on_plan(sets, account, plan);
         let is_enough = |plan| bound.is_some() || on_plan(plan).is_some();
-        let plan = match account.plan {
+        let plan = match account.plan() {
             plan if plan != Plan::Cancelled && is_enough(plan) => plan,
             _ => smallest_plan(sets, is_enough)?,
         };
@@ -326,24 +327,24 @@ impl<'c> New<'c> {
             None => on_plan(plan)?,
         };
         let mut commands = Vec::new();
-        if !account.open {
-            commands.push(open(account.id));
+        if !account.is_open() {
+            commands.push(open(account.id()));
         }
-        if plan != account.plan {
-            commands.push(set_plan(account.id, plan));
+        if plan != account.plan() {
+            commands.push(set_plan(account.id(), plan));
         }
-        if let (Some(rules), Some(client)) = (&account.ip_rules, case.facts.client)
+        if let (Some(rules), Some(client)) = (account.ip_rules(), case.facts.client)
             && !rules.admits(Some(client))
         {
-            commands.extend(admit(account.id, rules, client));
+            commands.extend(admit(account.id(), rules, client));
         }
-        commands.extend(choice.unknown_project.map(|id| create_project(account.id, id)));
+        commands.extend(choice.unknown_project.map(|id| create_project(account.id(), id)));
         commands.push(self.create(&choice, wanted.user.or(self.user.map(|user| user.id))));
         Some(commands)
     }
 
     fn create(&self, choice: &Choice, user: Option<UserId>) -> String {
-        let (account, name) = (self.account.id, &self.name);
+        let (account, name) = (self.account.id(), &self.name);
         let user = user.map(|user| format!(" --user {user}")).unwrap_or_default();
         let grants = choice.grants.join(" ");
         let from = self.from.map(|from| format!(" --allow-ip {}", host_prefix(from)));

@@ -150,13 +150,15 @@ pub(super) fn judge<'i, T: Trace>(
     now: Timestamp,
     trace: &mut T,
 ) -> Verdict<'i> {
+    // The look-up waits for memory while the path is checked and its route found.
+    let presented = facts.credential.token().map(|secret| (secret, index.seek(secret)));
     let judged = request(index, facts, trace).and_then(|target| {
         if let Some(permit) = public(index, &target) {
             return Ok(Verdict::Allow(permit));
         }
         let case = Case { index, facts, target: &target };
-        let secret = credential(&case, trace)?;
-        match index.find_secret(secret) {
+        let (secret, sought) = credential(&case, presented, trace)?;
+        match index.find_sought(sought, secret) {
             Some(token) => {
                 trace.pass(Step::Token, || format!("token {}, found by digest", token.id));
                 admit(index, facts, &target, token, Lane::Fast, now, trace).map(Verdict::Allow)
@@ -231,12 +233,15 @@ pub(super) fn public<'i>(index: &'i Index, target: &Target<'i>) -> Option<Permit
 
 /// Step 1.
 #[inline]
-fn credential<'c, T: Trace>(case: &Case<'c>, trace: &mut T) -> Result<&'c [u8], Denial> {
-    let facts = case.facts;
-    match facts.credential.token() {
-        Ok(secret) => {
+fn credential<P, T: Trace>(
+    case: &Case<'_>,
+    presented: Result<P, CredentialError>,
+    trace: &mut T,
+) -> Result<P, Denial> {
+    match presented {
+        Ok(presented) => {
             trace.pass(Step::Credential, || "exactly one, well formed".to_owned());
-            Ok(secret)
+            Ok(presented)
         }
         Err(error) => {
             trace.fail(
@@ -244,7 +249,7 @@ fn credential<'c, T: Trace>(case: &Case<'c>, trace: &mut T) -> Result<&'c [u8], 
                 || describe_credential(error).to_owned(),
                 || fix::credential(case, error),
             );
-            Err(refuse(facts, credential_reason(error), None, Lane::None))
+            Err(refuse(case.facts, credential_reason(error), None, Lane::None))
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Choice {
 
 impl Wanted {
     /// `None` where no grant would do: the request does not say what it is about.
-    pub(super) fn of(case: &Case<'_>, account: &Account) -> Option<Self> {
+    pub(super) fn of(case: &Case<'_>, account: Account<'_>) -> Option<Self> {
         let any = Self { need: Access::NONE, scope: Scope::Any, user: None };
         let Target { route: Some(route), captures, .. } = case.target else { return Some(any) };
         let need = match &route.requires {
@@ -48,7 +48,7 @@ impl Wanted {
     pub(super) fn on_plan(
         &self,
         sets: &PermissionSets,
-        account: &Account,
+        account: Account<'_>,
         plan: Plan,
     ) -> Option<Choice> {
         self.choose(sets, account, Access::ALL, |set| set.allowed_on(plan))
@@ -58,7 +58,7 @@ impl Wanted {
     pub(super) fn within(
         &self,
         sets: &PermissionSets,
-        account: &Account,
+        account: Account<'_>,
         bound: Access,
     ) -> Option<Choice> {
         self.choose(sets, account, bound, |_| true)
@@ -68,7 +68,7 @@ impl Wanted {
     fn choose(
         &self,
         sets: &PermissionSets,
-        account: &Account,
+        account: Account<'_>,
         bound: Access,
         allows: impl Fn(&PermissionSet) -> bool,
     ) -> Option<Choice> {
@@ -103,7 +103,7 @@ impl Wanted {
     }
 
     /// The project to grant on; where any would do, one that is there.
-    fn project(&self, account: &Account) -> Option<ProjectId> {
+    fn project(&self, account: Account<'_>) -> Option<ProjectId> {
         match self.scope {
             Scope::All => None,
             Scope::One { project, .. } => Some(project),

@@ -99,7 +99,7 @@ pub(super) enum Scope {
 #[inline]
 pub(super) fn scope(
     index: &Index,
-    account: &Account,
+    account: Account<'_>,
     route: &Route,
     target: &Target<'_>,
     facts: &Facts<'_>,

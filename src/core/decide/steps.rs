@@ -59,7 +59,7 @@ pub(super) fn account<T: Trace>(
     let id = account.id();
     trace.fail(
         Step::Account,
-        || match account.open {
+        || match account.is_open() {
             true => format!("the plan of account {id} is cancelled"),
             false => format!("account {id} is closed, plan {}", account.plan()),
         },
@@ -79,7 +79,8 @@ pub(super) fn ip_rules<T: Trace>(
     let client =
         || facts.client.map_or("an unknown address".to_owned(), |client| client.to_string());
     let id = token.account.id();
-    if let Some(rules) = &token.account.ip_rules
+    let rules = token.account.ip_rules();
+    if let Some(rules) = rules
         && !rules.admits(facts.client)
     {
         trace.fail(
@@ -99,7 +100,7 @@ pub(super) fn ip_rules<T: Trace>(
         );
         return Err(Reason::TokenIpDenied);
     }
-    trace.pass(Step::IpRules, || match token.account.ip_rules {
+    trace.pass(Step::IpRules, || match rules {
         Some(_) => format!("{} is let in by the rules of account {id}", client()),
         None => format!("the rules of account {id} are not enabled"),
     });

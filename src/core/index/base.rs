@@ -5,25 +5,24 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
-use super::account::Account;
-use super::grants::{self, Grants};
-use super::ids::{IdKey, IdRow};
+use super::account::{Account, OwnedAccount};
+use super::accounts::{Accounts, AccountsBuilder};
+use super::details::{Detail, Details, DetailsBuilder};
+use super::ids::{IdKey, IdRow, IdRows};
 use super::overlay::Overlay;
 use super::slow::{CandidateKey, SlowToken, SlowTokens};
-use super::table::{Bits, NEVER, NO_EXTRA, NOTHING, REVOKED, Slot, Table, pack_time};
+use super::table::{Bits, NOTHING, REVOKED, Slot, Table, TableBuilder, WIDE_ID};
 use super::token::{Extra, OwnedToken, Token, unpack_expiry};
-use super::{IndexError, Policy, fast_bits};
-use crate::core::record::{AccountId, Record, TokenRecord, TokenState, Verifier};
+use super::{IndexError, Memory, Policy, fast_bits};
+use crate::core::record::{AccountId, Record, TokenId, TokenRecord, Verifier};
 
 /// Everything as of one snapshot.
 #[derive(Debug)]
 pub(super) struct Base {
     table: Table,
-    grants: Vec<u64>,
-    extras: Vec<Extra>,
-    accounts: Vec<Account>,
-    positions: HashMap<AccountId, u32, FixedState>,
-    pub(super) ids: HashMap<IdKey, IdRow, FixedState>,
+    details: Details,
+    accounts: Accounts,
+    pub(super) ids: IdRows,
     pub(super) slow: SlowTokens,
     pub(super) has_sha256: bool,
 }
@@ -33,16 +32,18 @@ impl Base {
         self.table.len() + self.slow.len()
     }
 
-    /// Bytes of the token table and its grants: what grows with the number of tokens.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes()
-            + self.grants.capacity() * size_of::<u64>()
-            + self.extras.capacity() * size_of::<Extra>()
-            + self.accounts.capacity() * size_of::<Account>()
+    pub(super) fn memory(&self) -> Memory {
+        Memory {
+            tokens: self.table.memory_bytes(),
+            grants: self.details.memory_bytes(),
+            accounts: self.accounts.memory_bytes(),
+            ip_rules: self.accounts.aside_bytes(),
+            ids: self.ids.memory_bytes(),
+        }
     }
 
-    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
-        self.positions.get(&id).map(|position| &self.accounts[*position as usize])
+    pub(super) fn account(&self, id: AccountId) -> Option<Account<'_>> {
+        self.accounts.find(id)
     }
 
     pub(super) fn contains(&self, bits: Bits) -> bool {
@@ -55,65 +56,54 @@ impl Base {
         self.table.find(bits).map(|slot| self.view(slot))
     }
 
+    /// Asks memory for where the token of these bits would be.
+    #[inline]
+    pub(super) fn touch(&self, bits: Bits) {
+        self.table.touch(bits);
+    }
+
     #[inline]
     fn view<'i>(&'i self, slot: &Slot) -> Token<'i> {
-        let extra = self.extra(slot);
+        let detail = self.detail(slot);
         Token {
-            id: slot.id,
-            account: &self.accounts[slot.account as usize],
-            user: extra.and_then(|extra| extra.user),
-            revoked: slot.extra & REVOKED != 0,
-            not_before: extra.and_then(|extra| extra.not_before),
+            id: id_of(slot, &detail),
+            account: self.accounts.at(slot.account),
+            user: detail.user,
+            revoked: slot.details & REVOKED != 0,
+            not_before: detail.not_before,
             expires: unpack_expiry(slot.expires),
-            grants: self.grants(slot),
-            allow_ips: extra.and_then(|extra| extra.allow_ips.as_ref()),
+            grants: detail.grants,
+            allow_ips: detail.allow_ips,
             slow: false,
         }
     }
 
     #[inline]
-    fn extra(&self, slot: &Slot) -> Option<&Extra> {
-        let position = slot.extra & !REVOKED;
-        (position != NO_EXTRA).then(|| &self.extras[position as usize])
-    }
-
-    #[inline]
-    fn grants(&self, slot: &Slot) -> Grants<'_> {
-        match slot.grants {
-            NOTHING => Grants::NONE,
-            offset => Grants::starting_at(&self.grants[offset as usize..]),
-        }
+    fn detail(&self, slot: &Slot) -> Detail<'_> {
+        slot.details().map_or(Detail::NOTHING, |position| self.details.at(position))
     }
 
     /// The next base: this one with the overlay's changes in their places.
     pub(super) fn fold(&self, overlay: &Overlay) -> Result<Self, IndexError> {
         let mut next = BaseBuilder {
             has_sha256: self.has_sha256 || overlay.has_sha256,
-            ids: self.ids.clone(),
             ..BaseBuilder::default()
         };
-        for account in
-            self.accounts.iter().map(|account| overlay.account(account.id).unwrap_or(account))
-        {
-            next.add_account(account.clone())?;
-        }
-        for account in
-            overlay.accounts().filter(|account| !self.positions.contains_key(&account.id))
-        {
-            next.add_account(account.clone())?;
+        let unchanged = self.accounts.iter().filter(|old| overlay.account(old.id()).is_none());
+        for account in unchanged.chain(overlay.accounts().map(OwnedAccount::view)) {
+            next.add_account(account)?;
         }
         for slot in self.table.iter().filter(|slot| !overlay.contains(slot.bits)) {
-            let extra = self.extra(slot).cloned();
-            next.add_slot(*slot, self.grants(slot).words(), extra)?;
+            next.add_copy(slot, &self.view(slot))?;
         }
         for (bits, token) in overlay.tokens() {
             next.add_owned(bits, token)?;
         }
-        for (key, row) in overlay.ids() {
-            match row {
-                Some(row) => drop(next.ids.insert(key, row)),
-                None => drop(next.ids.remove(&key)),
-            }
+        for (key, row) in self.ids.iter().filter(|(key, _)| overlay.id(*key).is_none()) {
+            next.add_id(key, Some(row))?;
+        }
+        for (key, row) in overlay.ids().filter(|(_, row)| row.is_some()) {
+            next.add_id(key, row)?;
         }
         let kept = self.slow.iter().filter(|token| !overlay.slow.contains(token.token.id));
         kept.chain(overlay.slow.iter().filter_map(|(_, token)| token)).for_each(|token| {
@@ -126,12 +116,10 @@ impl Base {
 /// Collects a snapshot's records, accounts before what refers to them.
 #[derive(Debug, Default)]
 pub(super) struct BaseBuilder {
-    slots: Vec<Slot>,
-    grants: Vec<u64>,
-    extras: Vec<Extra>,
-    accounts: Vec<Account>,
-    positions: HashMap<AccountId, u32, FixedState>,
-    ids: HashMap<IdKey, IdRow, FixedState>,
+    slots: TableBuilder,
+    details: DetailsBuilder,
+    accounts: AccountsBuilder,
+    ids: IdRows,
     slow: SlowTokens,
     has_sha256: bool,
 }
@@ -139,50 +127,40 @@ pub(super) struct BaseBuilder {
 impl BaseBuilder {
     pub(super) fn add(&mut self, record: Record, policy: &Policy) -> Result<(), IndexError> {
         match record {
-            Record::Account(account) => self.add_account(Account::new(&account)),
+            Record::Account(account) => self.add_account(OwnedAccount::new(&account).view()),
             Record::Token(token) => self.add_token(&token, policy),
-            Record::Id(id) => {
-                if let Some((key, row)) = IdRow::of(&id, &policy.routes) {
-                    self.ids.insert(key, row);
-                }
-                Ok(())
-            }
+            Record::Id(id) => match IdRow::of(&id, &policy.routes) {
+                Some((key, row)) => self.add_id(key, Some(row)),
+                None => Ok(()),
+            },
             Record::IdRemoved { account_id, index, id } => {
-                if let Some(key) = IdKey::of(account_id, &index, id, &policy.routes) {
-                    self.ids.remove(&key);
+                match IdKey::of(account_id, &index, id, &policy.routes) {
+                    Some(key) => self.add_id(key, None),
+                    None => Ok(()),
                 }
-                Ok(())
             }
         }
     }
 
     pub(super) fn finish(mut self) -> Base {
-        self.grants.shrink_to_fit();
-        self.extras.shrink_to_fit();
-        self.accounts.shrink_to_fit();
+        self.ids.shrink();
+        let (accounts, moved) = self.accounts.finish();
         Base {
-            table: Table::new(self.slots),
-            grants: self.grants,
-            extras: self.extras,
-            accounts: self.accounts,
-            positions: self.positions,
+            table: self.slots.finish(|slot| slot.account = where_now(slot.account, &moved)),
+            details: self.details.finish(),
+            accounts,
             ids: self.ids,
             slow: self.slow,
             has_sha256: self.has_sha256,
         }
     }
 
-    fn add_account(&mut self, account: Account) -> Result<(), IndexError> {
-        let position = index_u32(self.accounts.len(), "accounts")?;
-        match self.positions.insert(account.id, position) {
-            // Said twice: the later one counts.
-            Some(earlier) => {
-                self.positions.insert(account.id, earlier);
-                self.accounts[earlier as usize] = account;
-            }
-            None => self.accounts.push(account),
-        }
-        Ok(())
+    fn add_account(&mut self, account: Account<'_>) -> Result<(), IndexError> {
+        self.accounts.add(account).ok_or(IndexError::Full("accounts"))
+    }
+
+    fn add_id(&mut self, key: IdKey, row: Option<IdRow>) -> Result<(), IndexError> {
+        self.ids.put(key, row).ok_or(IndexError::Full("rows of the id index"))
     }
 
     fn add_token(&mut self, record: &TokenRecord, policy: &Policy) -> Result<(), IndexError> {
@@ -191,7 +169,7 @@ impl BaseBuilder {
             Verifier::Digest { .. } | Verifier::Sha256(_) => {
                 let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return Ok(()) };
                 self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
-                self.add_fast(bits, record, policy)
+                self.add_owned(bits, &OwnedToken::new(record, &policy.permission_sets))
             }
             Verifier::Hash { .. } | Verifier::Introspect { .. } => {
                 self.slow.insert(Arc::new(SlowToken::new(record, policy)));
@@ -200,65 +178,48 @@ impl BaseBuilder {
         }
     }
 
-    fn add_fast(
-        &mut self,
-        bits: Bits,
-        record: &TokenRecord,
-        policy: &Policy,
-    ) -> Result<(), IndexError> {
-        let mut words = Vec::new();
-        grants::pack(&record.grants, &policy.permission_sets, &mut words);
-        let slot = Slot {
-            bits,
-            id: record.id,
-            account: self.position(record.id, record.account_id)?,
-            grants: NOTHING,
-            expires: record.expires_at.map_or(NEVER, |at| pack_time(at.0)),
-            extra: if record.state == TokenState::Revoked { REVOKED } else { 0 },
-        };
-        let extra = Extra::of(record);
-        self.add_slot(slot, &words, (!extra.is_nothing()).then_some(extra))
-    }
-
     fn add_owned(&mut self, bits: Bits, token: &OwnedToken) -> Result<(), IndexError> {
+        let OwnedToken { id, account, revoked, expires, grants, extra } = token;
         let slot = Slot {
             bits,
-            id: token.id,
-            account: self.position(token.id, token.account)?,
-            grants: NOTHING,
-            expires: token.expires,
-            extra: if token.revoked { REVOKED } else { 0 },
+            account: self.position(*id, *account)?,
+            expires: *expires,
+            details: if *revoked { REVOKED } else { 0 },
+            ..Slot::EMPTY
         };
-        self.add_slot(slot, &token.grants, (!token.extra.is_nothing()).then(|| token.extra.clone()))
+        self.add_slot(slot, *id, extra, grants)
     }
 
-    /// Adds a slot with its grants and extra put where they now are.
+    /// Adds a token of another base.
+    fn add_copy(&mut self, slot: &Slot, token: &Token<'_>) -> Result<(), IndexError> {
+        let account = self.position(token.id, token.account.id())?;
+        let extra = Extra {
+            user: token.user,
+            not_before: token.not_before,
+            allow_ips: token.allow_ips.cloned(),
+        };
+        self.add_slot(Slot { account, ..*slot }, token.id, &extra, token.grants.bytes())
+    }
+
+    /// Adds a slot with its number and details put where they now are.
     fn add_slot(
         &mut self,
         slot: Slot,
-        words: &[u64],
-        extra: Option<Extra>,
+        id: TokenId,
+        extra: &Extra,
+        grants: &[u8],
     ) -> Result<(), IndexError> {
-        let grants = match words.is_empty() {
-            true => NOTHING,
-            false => index_u32(self.grants.len(), "grants")?,
-        };
-        self.grants.extend_from_slice(words);
-        let position = match extra {
-            None => NO_EXTRA,
-            Some(extra) => {
-                let position = index_u32(self.extras.len(), "users and narrowings of tokens")?;
-                self.extras.push(extra);
-                position
-            }
-        };
-        self.slots.push(Slot { grants, extra: slot.extra & REVOKED | position, ..slot });
+        let narrow = u32::try_from(id).ok().filter(|id| *id != WIDE_ID);
+        let wide = narrow.is_none().then_some(id);
+        let details = self.details.add(wide, extra, grants);
+        let position = details.map_err(|_| IndexError::Full("grants"))?.unwrap_or(NOTHING);
+        let details = slot.details & REVOKED | position;
+        self.slots.push(Slot { id: narrow.unwrap_or(WIDE_ID), details, ..slot });
         Ok(())
     }
 
-    fn position(&self, token: u64, account: AccountId) -> Result<u32, IndexError> {
-        let position = self.positions.get(&account);
-        position.copied().ok_or(IndexError::UnknownAccount { token, account })
+    fn position(&self, token: TokenId, account: AccountId) -> Result<u32, IndexError> {
+        self.accounts.position(account).ok_or(IndexError::UnknownAccount { token, account })
     }
 }
 
@@ -278,9 +239,15 @@ impl SlowToken {
     }
 }
 
-fn index_u32(position: usize, what: &'static str) -> Result<u32, IndexError> {
-    u32::try_from(position)
-        .ok()
-        .filter(|position| *position < NO_EXTRA)
-        .ok_or(IndexError::Full(what))
+#[inline]
+fn id_of(slot: &Slot, detail: &Detail<'_>) -> TokenId {
+    detail.wide_id.unwrap_or(u64::from(slot.id))
+}
+
+/// Where an account is that was at this position when its token came.
+fn where_now(mut position: u32, moved: &HashMap<u32, u32, FixedState>) -> u32 {
+    while let Some(later) = moved.get(&position) {
+        position = *later;
+    }
+    position
 }

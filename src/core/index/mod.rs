@@ -5,10 +5,15 @@
 //! time to time the overlay is folded into the next base. Nobody ever waits for a lock.
 
 mod account;
+mod accounts;
 mod base;
+mod details;
 mod grants;
 mod ids;
 mod overlay;
+mod partition;
+mod positions;
+mod runs;
 mod slow;
 mod table;
 mod token;
@@ -18,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use account::Account;
+pub(crate) use account::Rules;
 pub use grants::{GrantView, Grants};
 pub use token::Token;
 
@@ -27,7 +33,7 @@ use overlay::Overlay;
 use slow::SlowView;
 use table::Bits;
 
-use super::digest::DigestKeys;
+use super::digest::{DigestKey, DigestKeys};
 use super::path::Allowed;
 use super::permissions::PermissionSets;
 use super::record::{AccountId, Record, Timestamp, TokenId, Verifier};
@@ -95,6 +101,33 @@ pub struct Candidate {
 impl fmt::Debug for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Candidate({}, redacted)", self.token_id)
+    }
+}
+
+/// A look-up that has begun: the digest under the current key.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought(Bits);
+
+/// Bytes of a base's parts, slack included. Slow tokens are not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What tokens are found by, with their expiry.
+    pub tokens: usize,
+    /// Grants, and what few tokens have besides.
+    pub grants: usize,
+    /// Accounts with their projects and, where they have few, IP rules.
+    pub accounts: usize,
+    /// IP rules of accounts that have many.
+    pub ip_rules: usize,
+    /// The id index.
+    pub ids: usize,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        let Self { tokens, grants, accounts, ip_rules, ids } = self;
+        tokens + grants + accounts + ip_rules + ids
     }
 }
 
@@ -204,28 +237,43 @@ impl Index {
         self.base.tokens() + self.overlay.added() + slow(true) - slow(false)
     }
 
-    /// Bytes of the parts of the base that grow with the number of tokens and accounts.
-    pub fn memory_bytes(&self) -> usize {
-        self.base.memory_bytes()
+    /// What the base's tokens, accounts and id-index rows take.
+    pub fn memory(&self) -> Memory {
+        self.base.memory()
     }
 
     /// The account of that number.
-    pub fn account(&self, id: AccountId) -> Option<&Account> {
+    pub fn account(&self, id: AccountId) -> Option<Account<'_>> {
         self.overlay.account(id).or_else(|| self.base.account(id))
     }
 
-    /// The fast token that this secret is, by any digest key or by SHA-256.
+    /// Begins to look a secret up: what memory has to bring is on its way while the caller does
+    /// something else.
     #[inline]
+    pub(crate) fn seek(&self, secret: &[u8]) -> Sought {
+        let bits = bits(&self.policy.keys.current().digest(secret).0);
+        self.base.touch(bits);
+        Sought(bits)
+    }
+
+    /// The fast token that this secret is, by any digest key or by SHA-256.
     pub(crate) fn find_secret(&self, secret: &[u8]) -> Option<Token<'_>> {
-        for key in self.policy.keys.iter() {
-            if let Some(token) = self.find_bits(bits(&key.digest(secret).0)) {
-                return Some(token);
-            }
-        }
-        if self.base.has_sha256 || self.overlay.has_sha256 {
-            return self.find_bits(bits(&sha256(secret)));
-        }
-        None
+        self.find_sought(self.seek(secret), secret)
+    }
+
+    /// Likewise, where the look-up has begun.
+    #[inline]
+    pub(crate) fn find_sought(&self, Sought(bits): Sought, secret: &[u8]) -> Option<Token<'_>> {
+        self.find_bits(bits).or_else(|| self.find_otherwise(secret))
+    }
+
+    /// The fast token that this secret is by another key than the current one.
+    fn find_otherwise(&self, secret: &[u8]) -> Option<Token<'_>> {
+        let by_key = |key: &DigestKey| self.find_bits(bits(&key.digest(secret).0));
+        self.policy.keys.previous().iter().find_map(by_key).or_else(|| {
+            let has_sha256 = self.base.has_sha256 || self.overlay.has_sha256;
+            has_sha256.then(|| self.find_bits(bits(&sha256(secret))))?
+        })
     }
 
     /// The token of a record's verifier: for `explain`, which may have no secret.
@@ -286,7 +334,7 @@ impl Index {
     /// The id-index row of a key.
     #[inline]
     pub(crate) fn id_row(&self, key: IdKey) -> Option<IdRow> {
-        self.overlay.id(key).unwrap_or_else(|| self.base.ids.get(&key).copied())
+        self.overlay.id(key).unwrap_or_else(|| self.base.ids.find(key))
     }
 
     #[inline]
@@ -298,7 +346,7 @@ impl Index {
         }
         let mut token = self.base.find(bits)?;
         if self.overlay.has_accounts()
-            && let Some(account) = self.overlay.account(token.account.id)
+            && let Some(account) = self.overlay.account(token.account.id())
         {
             token.account = account;
         }

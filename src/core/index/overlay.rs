@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::account::Account;
+use super::account::{Account, OwnedAccount};
 use super::base::Base;
 use super::ids::{IdKey, IdRow};
 use super::slow::{SlowChanges, SlowToken};
@@ -18,7 +18,7 @@ pub(super) struct Overlay {
     tokens: Trie<Bits, Arc<OwnedToken>>,
     /// Those of `tokens` that the base does not have.
     added: usize,
-    accounts: Trie<AccountId, Arc<Account>>,
+    accounts: Trie<AccountId, Arc<OwnedAccount>>,
     ids: Trie<IdKey, Option<IdRow>>,
     pub(super) slow: SlowChanges,
     pub(super) has_sha256: bool,
@@ -32,7 +32,7 @@ impl Overlay {
     pub(super) fn put(&mut self, record: &Record, policy: &Policy, base: &Base) {
         match record {
             Record::Account(account) => {
-                self.accounts.insert(account.id, Arc::new(Account::new(account)));
+                self.accounts.insert(account.id, Arc::new(OwnedAccount::new(account)));
             }
             Record::Token(token) => self.put_token(token, policy, base),
             Record::Id(id) => {
@@ -109,11 +109,11 @@ impl Overlay {
         self.tokens.iter().map(|(bits, token)| (*bits, token.as_ref()))
     }
 
-    pub(super) fn account(&self, id: AccountId) -> Option<&Account> {
-        self.accounts.get(&id).map(Arc::as_ref)
+    pub(super) fn account(&self, id: AccountId) -> Option<Account<'_>> {
+        self.accounts.get(&id).map(|account| account.view())
     }
 
-    pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &OwnedAccount> {
         self.accounts.iter().map(|(_, account)| account.as_ref())
     }
 

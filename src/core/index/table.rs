@@ -1,112 +1,158 @@
-//! The base's token table: one contiguous array, ordered by digest, looked up by its bits.
+//! The base's token table: where a digest leads, without a search.
 //!
-//! A digest is uniform, so its leading bits already are the place where to look; slots are placed
-//! there or just after, in the order of their digests. A look-up reads on from that place until
-//! it finds the digest or a greater one: hits and misses cost the same one or two cache lines.
+//! A digest's leading bits say in which partition its token is; there it has one place
+//! (`partition.rs`). A look-up reads one byte of a small table, and one slot: hits and misses cost
+//! the same single cache line.
 
-/// The first 128 bits of a digest: what the index tells tokens apart by.
+use super::partition::{Partition, scale};
+
+/// The first 128 bits of a digest: what the index tells tokens apart by. It is made with a key
+/// that nobody outside has, or of 256 random bits: one guess hits one of so many tokens with a
+/// chance of that number in 2^128.
 pub(super) type Bits = [u64; 2];
 
-/// Slots for every token, in hundredths.
-const ROOM_PERCENT: usize = 125;
+/// Tokens of a partition, on average: what making one takes fits into a cache.
+const PARTITION_TOKENS: usize = 1 << 15;
+/// Tokens in a chunk while the table is made: little enough that a chunk which is begun for each
+/// partition does not matter.
+const CHUNK: usize = 1 << 11;
 
-/// One token. 40 bytes, so that a look-up touches as little memory as possible.
+/// One token. Half a cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(super) struct Slot {
     pub(super) bits: Bits,
-    pub(super) id: u64,
+    /// Its number, or [`WIDE_ID`].
+    pub(super) id: u32,
+    /// Position of its account, or [`VACANT`].
     pub(super) account: u32,
-    /// Offset of the first word of its grants, or [`NOTHING`].
-    pub(super) grants: u32,
     /// First second at which it is no longer valid; [`NEVER`] where it does not expire.
     pub(super) expires: u32,
-    /// Position of its extra, or [`NO_EXTRA`], and in the highest bit whether it is revoked.
-    pub(super) extra: u32,
+    /// Position of its details, or [`NOTHING`], and in the highest bit whether it is revoked.
+    pub(super) details: u32,
 }
 
-/// No grants.
-pub(super) const NOTHING: u32 = u32::MAX;
+/// The number takes more than 32 bits: it is among the details.
+pub(super) const WIDE_ID: u32 = u32::MAX;
+/// No account has this position: no token is here.
+const VACANT: u32 = u32::MAX;
 /// Does not expire before 2106.
 pub(super) const NEVER: u32 = u32::MAX;
-/// Neither a user nor a first second nor a narrowing.
-pub(super) const NO_EXTRA: u32 = REVOKED - 1;
+/// Neither grants nor anything else that few have.
+pub(super) const NOTHING: u32 = REVOKED - 1;
 /// The token is revoked.
 pub(super) const REVOKED: u32 = 1 << 31;
 
-/// No digest is as great: a look-up stops there.
-const EMPTY: Slot = Slot {
-    bits: [u64::MAX; 2],
-    id: u64::MAX,
-    account: 0,
-    grants: NOTHING,
-    expires: 0,
-    extra: NO_EXTRA,
-};
+impl Slot {
+    pub(super) const EMPTY: Self =
+        Self { bits: [0; 2], id: 0, account: VACANT, expires: 0, details: NOTHING };
+
+    #[inline]
+    pub(super) fn is_taken(&self) -> bool {
+        self.account != VACANT
+    }
+
+    /// Position of its details.
+    #[inline]
+    pub(super) fn details(&self) -> Option<u32> {
+        let position = self.details & !REVOKED;
+        (position != NOTHING).then_some(position)
+    }
+}
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table {
-    slots: Box<[Slot]>,
-    /// Places that a digest's leading bits can point to.
-    places: u64,
+    partitions: Box<[Partition]>,
     len: usize,
 }
 
 impl Table {
-    /// Places the slots. Of two with the same digest, the later one given is kept.
-    pub(super) fn new(mut tokens: Vec<Slot>) -> Self {
-        tokens.sort_by_key(|slot| slot.bits);
-        tokens.reverse();
-        tokens.dedup_by_key(|slot| slot.bits);
-        let len = tokens.len();
-        let places = (len * ROOM_PERCENT / 100).max(1) as u64;
-        let mut slots = Vec::with_capacity(places as usize + 64);
-        // Reversed, so that taken from the end they come in ascending order.
-        while let Some(slot) = tokens.pop() {
-            let place = place(slot.bits, places);
-            if slots.len() < place {
-                slots.resize(place, EMPTY);
-            }
-            slots.push(slot);
-        }
-        slots.resize(slots.len().max(places as usize) + 1, EMPTY);
-        Self { slots: slots.into_boxed_slice(), places, len }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        std::mem::size_of_val(&*self.slots)
+        let partitions = self.partitions.iter().map(Partition::memory_bytes);
+        partitions.sum::<usize>() + size_of_val(&*self.partitions)
     }
 
     #[inline]
     pub(super) fn find(&self, bits: Bits) -> Option<&Slot> {
-        // An empty slot is greater than any digest, so that it ends the search like a greater one.
-        for slot in &self.slots[place(bits, self.places)..] {
-            if slot.bits[0] < bits[0] {
-                continue;
-            }
-            if slot.bits == bits {
-                return Some(slot).filter(|slot| slot.id != EMPTY.id);
-            }
-            if slot.bits > bits {
-                return None;
-            }
-        }
-        None
+        let (partition, rest) = scale(bits[0], self.partitions.len());
+        self.partitions[partition].find(bits, rest)
+    }
+
+    /// Reads the slot that [`Table::find`] will, and does not wait for it.
+    #[inline]
+    pub(super) fn touch(&self, bits: Bits) {
+        let (partition, rest) = scale(bits[0], self.partitions.len());
+        self.partitions[partition].touch(bits, rest);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().filter(|slot| slot.id != EMPTY.id)
+        self.partitions.iter().flat_map(Partition::iter)
     }
 }
 
-/// Where the digest belongs if nothing is in the way: its leading bits as a fraction of `places`.
-#[inline]
-fn place(bits: Bits, places: u64) -> usize {
-    ((u128::from(bits[0]) * u128::from(places)) >> 64) as usize
+/// Collects slots. What it holds moves into the table chunk by chunk, so that both together are
+/// never much more than one of them.
+#[derive(Debug, Default)]
+pub(super) struct TableBuilder {
+    slots: Chunked,
+}
+
+impl TableBuilder {
+    pub(super) fn push(&mut self, slot: Slot) {
+        self.slots.push(slot);
+    }
+
+    /// The table, each slot changed like this. Of two slots with the same digest, the later one
+    /// given is kept.
+    pub(super) fn finish(self, change: impl Fn(&mut Slot)) -> Table {
+        let len = self.slots.0.iter().map(Vec::len).sum::<usize>();
+        let count = len.div_ceil(PARTITION_TOKENS).max(1);
+        let mut whole = Vec::new();
+        let partition = |slots: Chunked| {
+            whole.clear();
+            slots.0.into_iter().for_each(|chunk| whole.extend(chunk));
+            whole.iter_mut().for_each(&change);
+            Partition::new(&whole, count)
+        };
+        let partitions: Box<[Partition]> = self.divide(count).into_iter().map(partition).collect();
+        let len = partitions.iter().map(|partition| partition.iter().count()).sum();
+        Table { partitions, len }
+    }
+
+    /// The slots by partition, in the order in which they came.
+    fn divide(self, count: usize) -> Vec<Chunked> {
+        let mut divided: Vec<Chunked> =
+            std::iter::repeat_with(Chunked::default).take(count).collect();
+        for slot in self.slots.0.into_iter().flatten() {
+            divided[scale(slot.bits[0], count).0].push(slot);
+        }
+        divided
+    }
+}
+
+/// Slots in chunks, so that none is copied when there are more, and memory comes and goes with
+/// them.
+#[derive(Debug, Default)]
+struct Chunked(Vec<Vec<Slot>>);
+
+impl Chunked {
+    fn push(&mut self, slot: Slot) {
+        match self.0.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(slot),
+            // The first one grows as it is filled: most indexes are small.
+            None => self.0.push(vec![slot]),
+            Some(_) => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(slot);
+                self.0.push(chunk);
+            }
+        }
+    }
 }
 
 /// A time as the table keeps it: whole seconds from 1970 to 2106.
@@ -120,45 +166,75 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn slot(bits: Bits, id: u64) -> Slot {
-        Slot { bits, id, ..EMPTY }
+    fn table(tokens: &[Bits]) -> (Table, HashMap<Bits, u32>) {
+        let mut builder = TableBuilder::default();
+        let mut map = HashMap::new();
+        for (id, bits) in tokens.iter().enumerate() {
+            let id = id as u32;
+            builder.push(Slot { bits: *bits, id, account: 0, ..Slot::EMPTY });
+            map.insert(*bits, id);
+        }
+        (builder.finish(|_| ()), map)
+    }
+
+    fn assert_holds(table: &Table, map: &HashMap<Bits, u32>) {
+        assert_eq!((table.len(), table.iter().count()), (map.len(), map.len()));
+        for (bits, id) in map {
+            assert_eq!(table.find(*bits).map(|slot| slot.id), Some(*id), "{bits:?}");
+        }
     }
 
     proptest! {
+        /// Some digests are alike in their first half, as none that is made with a key would be.
         #[test]
         fn a_table_finds_what_was_put_in_and_nothing_else(
-            tokens in proptest::collection::vec((any::<u64>(), 0_u64..3), 0..600),
-            crowded in proptest::collection::vec((u64::MAX - 20..=u64::MAX, 0_u64..3), 0..40),
-            others in proptest::collection::vec((any::<u64>(), 0_u64..3), 0..200),
+            tokens in proptest::collection::vec((any::<u64>(), any::<u64>()), 0..600),
+            alike in proptest::collection::vec((0_u64..3, 0_u64..40), 0..200),
+            last in proptest::collection::vec((u64::MAX - 20..=u64::MAX, 0_u64..3), 0..40),
+            others in proptest::collection::vec((any::<u64>(), 0_u64..40), 0..200),
         ) {
-            let mut map = HashMap::new();
-            let mut slots = Vec::new();
-            for (id, (high, low)) in tokens.into_iter().chain(crowded).enumerate() {
-                map.insert([high, low], id as u64);
-                slots.push(slot([high, low], id as u64));
-            }
-            let table = Table::new(slots);
-            prop_assert_eq!(table.len(), map.len());
-            prop_assert_eq!(table.iter().count(), map.len());
-            for (bits, id) in &map {
-                prop_assert_eq!(table.find(*bits).map(|slot| slot.id), Some(*id));
-            }
-            for (high, low) in others {
-                let found = table.find([high, low]).map(|slot| slot.id);
-                prop_assert_eq!(found, map.get(&[high, low]).copied());
+            let bits: Vec<Bits> =
+                tokens.into_iter().chain(alike).chain(last).map(|(high, low)| [high, low]).collect();
+            let (table, map) = table(&bits);
+            assert_holds(&table, &map);
+            for (high, low) in others.into_iter().chain([(0, 0), (u64::MAX, u64::MAX)]) {
+                for bits in [[high, low], [high % 3, low]] {
+                    let found = table.find(bits).map(|slot| slot.id);
+                    prop_assert_eq!(found, map.get(&bits).copied());
+                }
             }
         }
     }
 
     #[test]
     fn an_empty_table_finds_nothing() {
-        let table = Table::new(Vec::new());
-        assert!(table.find([0, 0]).is_none());
-        assert!(table.find([u64::MAX, u64::MAX]).is_none());
+        let table = TableBuilder::default().finish(|_| ());
+        assert_eq!(table.len(), 0);
+        for bits in [[0, 0], [u64::MAX, u64::MAX], [1 << 63, 7]] {
+            assert!(table.find(bits).is_none());
+        }
     }
 
     #[test]
-    fn a_slot_is_forty_bytes() {
-        assert_eq!(size_of::<Slot>(), 40);
+    fn a_table_of_several_partitions_is_packed_and_finds_every_token() {
+        let mut state = 1_u64;
+        let mut draw = || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let bits = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb)
+        };
+        let mut tokens: Vec<Bits> = (0..100_000).map(|_| [draw(), draw()]).collect();
+        // Some once more.
+        tokens.extend_from_within(..1000);
+        let (table, map) = table(&tokens);
+        assert_holds(&table, &map);
+        assert!((0..100_000).all(|_| table.find([draw(), draw()]).is_none()));
+        let bytes = table.memory_bytes();
+        assert!(bytes < 34 * map.len(), "{bytes}");
+    }
+
+    #[test]
+    fn two_slots_are_a_cache_line() {
+        assert_eq!((size_of::<Slot>(), align_of::<Slot>()), (32, 32));
     }
 }

@@ -5,15 +5,13 @@ use super::grants::{self, Grants};
 use super::table::{NEVER, pack_time};
 use crate::core::ip::PrefixSet;
 use crate::core::permissions::PermissionSets;
-use crate::core::record::{
-    AccountId, ProjectId, Timestamp, TokenId, TokenRecord, TokenState, TokenUser,
-};
+use crate::core::record::{AccountId, Timestamp, TokenId, TokenRecord, TokenState, TokenUser};
 
 /// A token with its account: all that a decision needs, borrowed from one index.
 #[derive(Clone, Copy, Debug)]
 pub struct Token<'i> {
     pub(crate) id: TokenId,
-    pub(crate) account: &'i Account,
+    pub(crate) account: Account<'i>,
     pub(crate) user: Option<TokenUser>,
     pub(crate) revoked: bool,
     pub(crate) not_before: Option<Timestamp>,
@@ -30,7 +28,7 @@ impl<'i> Token<'i> {
     }
 
     /// Its account.
-    pub fn account(&self) -> &'i Account {
+    pub fn account(&self) -> Account<'i> {
         self.account
     }
 
@@ -50,7 +48,7 @@ impl<'i> Token<'i> {
     }
 }
 
-/// What few tokens have, kept aside so that the table stays small.
+/// What few tokens have.
 #[derive(Clone, Debug)]
 pub(super) struct Extra {
     pub(super) user: Option<TokenUser>,
@@ -67,10 +65,6 @@ impl Extra {
                 .then(|| PrefixSet::compile(&record.allow_ips)),
         }
     }
-
-    pub(super) fn is_nothing(&self) -> bool {
-        self.user.is_none() && self.not_before.is_none() && self.allow_ips.is_none()
-    }
 }
 
 /// A token outside the base's table: in the overlay, or slow.
@@ -80,25 +74,25 @@ pub(super) struct OwnedToken {
     pub(super) account: AccountId,
     pub(super) revoked: bool,
     pub(super) expires: u32,
-    pub(super) grants: Box<[u64]>,
+    pub(super) grants: Box<[u8]>,
     pub(super) extra: Extra,
 }
 
 impl OwnedToken {
     pub(super) fn new(record: &TokenRecord, sets: &PermissionSets) -> Self {
-        let mut words = Vec::new();
-        grants::pack(&record.grants, sets, &mut words);
+        let mut packed = Vec::new();
+        grants::pack(&record.grants, sets, &mut packed);
         Self {
             id: record.id,
             account: record.account_id,
             revoked: record.state == TokenState::Revoked,
             expires: record.expires_at.map_or(NEVER, |at| pack_time(at.0)),
-            grants: words.into(),
+            grants: packed.into(),
             extra: Extra::of(record),
         }
     }
 
-    pub(super) fn view<'i>(&'i self, account: &'i Account, slow: bool) -> Token<'i> {
+    pub(super) fn view<'i>(&'i self, account: Account<'i>, slow: bool) -> Token<'i> {
         Token {
             id: self.id,
             account,
@@ -116,12 +110,4 @@ impl OwnedToken {
 #[inline]
 pub(super) fn unpack_expiry(expires: u32) -> Option<Timestamp> {
     (expires != NEVER).then_some(Timestamp(i64::from(expires)))
-}
-
-/// The ids of an account's projects, ascending.
-pub(super) fn sorted(projects: &[ProjectId]) -> Box<[ProjectId]> {
-    let mut projects = projects.to_vec();
-    projects.sort_unstable();
-    projects.dedup();
-    projects.into()
 }

@@ -1,17 +1,19 @@
 //! The rules of one address family: a short list, or tables once there are many.
 
 use super::Judgement;
+use super::groups;
 use super::prefix::{Entry, Word};
 use super::steps::Steps;
 
-/// Up to here, going through the list costs no more than the tables.
-pub(super) const FEW_LIMIT: usize = 16;
+/// Up to here, going through a list costs no more than the tables, of which the first look-up
+/// that finds none in a cache waits for several in turn.
+pub(super) const FEW_LIMIT: usize = 32;
 
 /// The compiled rules of one family, each prefix once.
 #[derive(Clone, Debug)]
 pub(super) enum Family<W: Word> {
-    /// Most specific first: the first match wins.
-    Few(Box<[Entry<W>]>),
+    /// In groups.
+    Few(Box<[u32]>),
     /// Flattened for judging.
     Many(Box<Many<W>>),
 }
@@ -39,16 +41,14 @@ impl<W: Word> Family<W> {
             let steps = Steps::compile(&entries);
             return Self::Many(Box::new(Many { steps, entries: entries.into_boxed_slice() }));
         }
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.position().1));
-        Self::Few(entries.into_boxed_slice())
+        Self::Few(groups::pack(entries))
     }
 
     /// What the most specific matching rule says.
     #[inline]
     pub(super) fn judge(&self, address: W) -> Judgement {
         match self {
-            Self::Few(entries) => first_match(entries, address)
-                .map_or(Judgement::NoMatch, |entry| entry.action().into()),
+            Self::Few(words) => groups::judge(words, address).into(),
             Self::Many(many) => many.steps.judge(address),
         }
     }
@@ -56,27 +56,35 @@ impl<W: Word> Family<W> {
     /// The most specific matching rule. Slower than [`Family::judge`]: it is for people.
     pub(super) fn matching(&self, address: W) -> Option<Entry<W>> {
         match self {
-            Self::Few(entries) => first_match(entries, address),
+            Self::Few(words) => groups::rule(words, address),
             Self::Many(many) => many.matching(address),
         }
     }
 
     /// Every rule, in an order of no meaning.
-    pub(super) fn entries(&self) -> &[Entry<W>] {
+    pub(super) fn entries(&self) -> Vec<Entry<W>> {
         match self {
-            Self::Few(entries) => entries,
-            Self::Many(many) => &many.entries,
+            Self::Few(words) => groups::entries(words).collect(),
+            Self::Many(many) => many.entries.to_vec(),
+        }
+    }
+
+    /// The words of [`groups`], where there are few rules.
+    pub(super) fn few(&self) -> Option<&[u32]> {
+        match self {
+            Self::Few(words) => Some(words),
+            Self::Many(_) => None,
         }
     }
 
     /// Bytes on the heap.
-    #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        size_of_val(self.entries())
-            + match self {
-                Self::Few(_) => 0,
-                Self::Many(many) => size_of_val(&**many) + many.steps.heap_bytes(),
+        match self {
+            Self::Few(words) => size_of_val(&**words),
+            Self::Many(many) => {
+                size_of_val(&**many) + size_of_val(&*many.entries) + many.steps.heap_bytes()
             }
+        }
     }
 }
 
@@ -88,9 +96,4 @@ impl<W: Word> Many<W> {
         };
         (0..=W::BITS).rev().find_map(find).map(|at| self.entries[at])
     }
-}
-
-#[inline]
-fn first_match<W: Word>(entries: &[Entry<W>], address: W) -> Option<Entry<W>> {
-    entries.iter().copied().find(|entry| entry.contains(address))
 }

@@ -5,11 +5,12 @@
 //! proxies, a token's own `allow_ips`) become a [`PrefixSet`].
 
 mod family;
+mod groups;
 mod prefix;
 mod rules;
 mod steps;
 
-pub use rules::{IpRules, Judgement, PrefixSet};
+pub use rules::{FewRules, IpRules, Judgement, PrefixSet};
 
 use std::net::IpAddr;
 

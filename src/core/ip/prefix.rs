@@ -31,6 +31,12 @@ pub(super) trait Word: Copy + Ord {
 
     /// The prefix as the outside writes it.
     fn prefix(self, length: u8) -> IpNet;
+
+    /// The address in words, first octet in the highest bits of the first one, then zeros.
+    fn words(self) -> [u32; 4];
+
+    /// The address whose leading words these are; all others are zero.
+    fn of_words(words: &[u32]) -> Self;
 }
 
 impl Word for u32 {
@@ -61,6 +67,15 @@ impl Word for u32 {
 
     fn prefix(self, length: u8) -> IpNet {
         IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from_bits(self), length))
+    }
+
+    #[inline]
+    fn words(self) -> [u32; 4] {
+        [self, 0, 0, 0]
+    }
+
+    fn of_words(words: &[u32]) -> Self {
+        words.first().copied().unwrap_or(0)
     }
 }
 
@@ -94,6 +109,16 @@ impl Word for u128 {
     fn prefix(self, length: u8) -> IpNet {
         IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(self), length))
     }
+
+    #[inline]
+    fn words(self) -> [u32; 4] {
+        [96, 64, 32, 0].map(|shift| (self >> shift) as u32)
+    }
+
+    fn of_words(words: &[u32]) -> Self {
+        let words = words.iter().zip([96, 64, 32, 0]);
+        words.fold(0, |address, (word, shift)| address | Self::from(*word) << shift)
+    }
 }
 
 /// One rule, packed: 8 bytes for IPv4, 20 for IPv6.
@@ -111,13 +136,6 @@ impl<W: Word> Entry<W> {
     /// A rule; host bits of `address` do not count.
     pub(super) fn new(address: W, length: u8, action: Action) -> Self {
         Self { network: address.network(length), length, action }
-    }
-
-    /// Whether the rule matches the address.
-    #[inline]
-    pub(super) fn contains(self, address: W) -> bool {
-        let network = self.network;
-        address.network(self.length) == network
     }
 
     /// What the rule does.

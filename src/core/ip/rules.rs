@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::canonical;
 use super::family::Family;
+use super::groups;
 use super::prefix::Entry;
 use crate::core::record::Action;
 
@@ -30,10 +31,30 @@ impl From<Action> for Judgement {
     }
 }
 
+impl From<Option<Action>> for Judgement {
+    #[inline]
+    fn from(action: Option<Action>) -> Self {
+        action.map_or(Self::NoMatch, Self::from)
+    }
+}
+
+impl Judgement {
+    /// Whether a request is let in. Where no rule matches, it is unless some rule allows something
+    /// else.
+    #[inline]
+    fn admits(self, has_allow: bool) -> bool {
+        match self {
+            Self::Allowed => true,
+            Self::NoMatch => !has_allow,
+            Self::Denied => false,
+        }
+    }
+}
+
 /// The IP rules of one account, compiled: immutable, 40 bytes and nothing on the heap when empty.
 ///
-/// On the heap, a rule takes 8 bytes (IPv6: 20) while its family has few, about 25 (IPv6: 65) once
-/// it has many, and at worst some 100 where clusters nest in clusters.
+/// On the heap, a rule takes 4 to 8 bytes (IPv6: to 20) while its family has few, about 25
+/// (IPv6: 65) once it has many, and at worst some 100 where clusters nest in clusters.
 #[derive(Clone, Debug)]
 pub struct IpRules {
     prefixes: Prefixes,
@@ -61,11 +82,7 @@ impl IpRules {
     /// known (`None`, a unix socket) is kept out, even by an empty set.
     #[inline]
     pub fn admits(&self, address: Option<IpAddr>) -> bool {
-        match address.map(|address| self.judge(address)) {
-            Some(Judgement::Allowed) => true,
-            Some(Judgement::NoMatch) => !self.has_allow,
-            Some(Judgement::Denied) | None => false,
-        }
+        address.is_some_and(|address| self.judge(address).admits(self.has_allow))
     }
 
     /// The rule that [`judge`](Self::judge) goes by; `None` for [`Judgement::NoMatch`]. For
@@ -93,6 +110,77 @@ impl IpRules {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The rules as words that can be kept anywhere, where either family has few.
+    pub fn few(&self) -> Option<FewRules<'_>> {
+        let Self { prefixes, has_allow } = self;
+        let (v4, v6) = (prefixes.v4.few()?, prefixes.v6.few()?);
+        Some(FewRules { v4, v6, has_allow: *has_allow })
+    }
+
+    /// Bytes on the heap.
+    pub fn heap_bytes(&self) -> usize {
+        self.prefixes.heap_bytes()
+    }
+}
+
+/// The IP rules of an account that has few, wherever their words are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct FewRules<'a> {
+    /// The rules of IPv4.
+    pub v4: &'a [u32],
+    /// The rules of IPv6.
+    pub v6: &'a [u32],
+    /// Whether any rule allows.
+    pub has_allow: bool,
+}
+
+impl FewRules<'_> {
+    /// See [`IpRules::admits`].
+    #[inline]
+    pub fn admits(&self, address: Option<IpAddr>) -> bool {
+        let Some(address) = address else { return false };
+        let action = match Address::of(address) {
+            Address::V4(address) => groups::judge(self.v4, address),
+            Address::V6(address) => groups::judge(self.v6, address),
+        };
+        Judgement::from(action).admits(self.has_allow)
+    }
+
+    /// See [`IpRules::iter`].
+    pub fn iter(&self) -> impl Iterator<Item = (Action, IpNet)> {
+        let v4 = groups::entries::<u32>(self.v4).map(Entry::rule);
+        v4.chain(groups::entries::<u128>(self.v6).map(Entry::rule))
+    }
+
+    /// See [`IpRules::matching`].
+    pub fn matching(&self, address: IpAddr) -> Option<(Action, IpNet)> {
+        match Address::of(address) {
+            Address::V4(address) => groups::rule(self.v4, address).map(Entry::rule),
+            Address::V6(address) => groups::rule(self.v6, address).map(Entry::rule),
+        }
+    }
+}
+
+/// An address as an integer of the family whose rules it is judged by.
+enum Address {
+    V4(u32),
+    V6(u128),
+}
+
+impl Address {
+    /// Tells mapped addresses apart on the integer, which `IpAddr::to_canonical` would take apart
+    /// into octets first.
+    #[inline]
+    fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address.to_bits()),
+            IpAddr::V6(address) => match (address.to_bits() >> 32, address.to_bits()) {
+                (0xffff, mapped) => Self::V4(mapped as u32),
+                (_, address) => Self::V6(address),
+            },
+        }
     }
 }
 
@@ -152,37 +240,30 @@ impl Prefixes {
         Self { v4: Family::compile(v4), v6: Family::compile(v6) }
     }
 
-    /// Tells mapped addresses apart on the integer, which `IpAddr::to_canonical` would take apart
-    /// into octets first.
     #[inline]
     fn judge(&self, address: IpAddr) -> Judgement {
-        match address {
-            IpAddr::V4(address) => self.v4.judge(address.to_bits()),
-            IpAddr::V6(address) => match (address.to_bits() >> 32, address.to_bits()) {
-                (0xffff, mapped) => self.v4.judge(mapped as u32),
-                (_, address) => self.v6.judge(address),
-            },
+        match Address::of(address) {
+            Address::V4(address) => self.v4.judge(address),
+            Address::V6(address) => self.v6.judge(address),
         }
     }
 
     fn matching(&self, address: IpAddr) -> Option<(Action, IpNet)> {
-        match address.to_canonical() {
-            IpAddr::V4(address) => self.v4.matching(address.to_bits()).map(Entry::rule),
-            IpAddr::V6(address) => self.v6.matching(address.to_bits()).map(Entry::rule),
+        match Address::of(address) {
+            Address::V4(address) => self.v4.matching(address).map(Entry::rule),
+            Address::V6(address) => self.v6.matching(address).map(Entry::rule),
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = (Action, IpNet)> {
-        let v4 = self.v4.entries().iter().map(|entry| entry.rule());
-        v4.chain(self.v6.entries().iter().map(|entry| entry.rule()))
+        let v4 = self.v4.entries().into_iter().map(Entry::rule);
+        v4.chain(self.v6.entries().into_iter().map(Entry::rule))
     }
 
     fn len(&self) -> usize {
         self.v4.entries().len() + self.v6.entries().len()
     }
 
-    /// Bytes on the heap.
-    #[cfg(test)]
     fn heap_bytes(&self) -> usize {
         self.v4.heap_bytes() + self.v6.heap_bytes()
     }

@@ -73,7 +73,6 @@ impl<W: Word> Steps<W> {
     }
 
     /// Bytes on the heap.
-    #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
         let tables = size_of_val(&*self.nodes) + size_of_val(&*self.slots);
         tables + size_of_val(&*self.lasts) + size_of_val(&*self.judgements)

@@ -18,8 +18,20 @@ const CORE_CRATES: [&str; 11] = [
     "zeroize",
 ];
 /// Parts of the standard library that the core may use.
-const CORE_STD: [&str; 11] =
-    ["cmp", "collections", "fmt", "hash", "iter", "mem", "net", "ops", "option", "str", "sync"];
+const CORE_STD: [&str; 12] = [
+    "cmp",
+    "collections",
+    "fmt",
+    "hash",
+    "hint",
+    "iter",
+    "mem",
+    "net",
+    "ops",
+    "option",
+    "str",
+    "sync",
+];
 /// What those parts have besides that is no computation, and what else would not be one.
 const CORE_NEVER: [&str; 29] = [
     "Instant",
