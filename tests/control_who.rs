@@ -1,5 +1,5 @@
-//! Who may give whom what: plan, permission set, scope and caller in one table, asked over the API
-//! and at the command line.
+//! Who may give whom what: plan, permission set, scope and caller in one table, asked over the API,
+//! at the command line and by a file that declares it.
 
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ fn token_of(home: &Home, account: u64, plan: &str, caller: &str) -> Option<Strin
 }
 
 #[test]
-fn plan_set_scope_and_caller_decide_together_over_the_api_and_at_the_command_line() {
+fn plan_set_scope_and_caller_decide_together_over_the_api_at_the_command_line_and_by_file() {
     let control = Control::in_home(home());
     for (account, plan) in ACCOUNTS {
         let callers: Vec<_> = CALLERS
@@ -114,6 +114,9 @@ fn plan_set_scope_and_caller_decide_together_over_the_api_and_at_the_command_lin
                 }
                 let code = by_operator(&control.home, account, set, project);
                 assert_eq!(code, i32::from(rule.is_some()), "operator: {plan} {set} {project:?}");
+                let code = by_file(&control.home, account, plan, set, project);
+                let expected = if rule.is_some() { 3 } else { 0 };
+                assert_eq!(code, expected, "apply: {plan} {set} {project:?}");
             }
         }
     }
@@ -124,6 +127,21 @@ fn by_operator(home: &Home, account: u64, set: &str, project: Option<u64>) -> i3
     let grant = project.map_or(set.to_owned(), |project| format!("{set}:{project}"));
     let account = account.to_string();
     home.attempt(&["token", "create", "--account", &account, "--name", "t", "--grant", &grant]).code
+}
+
+/// Likewise for a file, which also leaves no trace where it is refused.
+fn by_file(home: &Home, account: u64, plan: &str, set: &str, project: Option<u64>) -> i32 {
+    let grant = project.map_or(set.to_owned(), |project| format!("{set}:{project}"));
+    let text = format!(
+        "[[account]]\nid = {account}\nname = \"a\"\nplan = \"{plan}\"\n\
+         [[account.token]]\nname = \"by file {grant}\"\ngrants = [\"{grant}\"]\n"
+    );
+    let file = home.path("accounts.toml");
+    std::fs::write(&file, text).unwrap();
+    let done = home.attempt(&["apply", "-f", file.to_str().unwrap()]);
+    let tokens = home.run(&["--json", "token", "list", "--account", &account.to_string()]).stdout;
+    assert_eq!(tokens.contains(&format!("by file {grant}\"")), done.code == 0, "{done:?}");
+    done.code
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! their own process. Data goes to standard output, notes and errors to standard error.
 
 mod account;
+mod apply;
 mod audit;
 mod backup;
 mod check;
@@ -12,7 +13,6 @@ mod demo;
 mod exit;
 mod explain;
 mod export;
-mod grant;
 mod id_index;
 mod import;
 mod init;
@@ -23,6 +23,7 @@ mod operator;
 mod project;
 mod restore;
 mod scan;
+mod scratch;
 mod serve;
 mod session;
 mod shape;
@@ -112,6 +113,8 @@ enum Command {
     Token(token::TokenCommand),
     /// Read accounts, tokens and the rest from a file, in bulk
     Import(import::Import),
+    /// Make accounts and what they have as a file declares, after printing what that changes
+    Apply(apply::Apply),
     /// Write accounts, tokens and the rest as lines that import reads; never a secret
     Export(export::Export),
     /// Find tokens in files that should hold none
@@ -191,6 +194,7 @@ fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> 
         Command::IdIndex(command) => id_index::run(command, session),
         Command::Token(command) => token::run(command, session),
         Command::Import(command) => import::run(&command, session),
+        Command::Apply(command) => apply::run(&command, session),
         Command::Export(command) => export::run(&command, session),
         Command::Scan(scan) => scan::run(&scan, session),
         Command::Audit(command) => audit::run(command, session),

@@ -4,6 +4,7 @@
 //! environment variables, and either returns a [`Config`] in which everything is resolved and
 //! compiled, or every [`Diagnostic`] at once, each with file, line and what to do.
 
+pub mod accounts;
 mod client_ip;
 mod diagnostic;
 pub mod duration;

@@ -91,6 +91,11 @@ impl<'a> Table<'a> {
         (!matches!(node.value, Value::Broken)).then_some(node)
     }
 
+    /// Whether a key is not there at all.
+    pub fn is_without(&self, key: &str) -> bool {
+        !self.entries.contains_key(key)
+    }
+
     /// Where the value of a key stands, or else the table.
     pub fn at(&self, key: &str) -> At {
         self.entries.get(key).map_or(self.at, |entry| entry.node.at)

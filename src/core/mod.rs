@@ -5,6 +5,7 @@ pub mod decide;
 pub mod digest;
 pub mod explain;
 pub mod facts;
+pub mod grant;
 pub mod index;
 pub mod ip;
 pub mod path;

@@ -160,6 +160,13 @@ pub enum Command {
         /// The new state.
         state: AccountState,
     },
+    /// Gives an account another name.
+    RenameAccount {
+        /// The account.
+        id: AccountId,
+        /// Its new name.
+        name: String,
+    },
     /// Adds an account under the next free number.
     AddAccount {
         /// Its name.
@@ -183,6 +190,15 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Gives a project another name.
+    RenameProject {
+        /// The account.
+        account_id: AccountId,
+        /// The project.
+        id: ProjectId,
+        /// Its new name.
+        name: String,
+    },
     /// Removes a project. Grants on it stay and cover nothing.
     RemoveProject {
         /// The account.
@@ -201,6 +217,19 @@ pub enum Command {
         /// The user's licence.
         licence: Licence,
         /// Whether the user administers the account.
+        admin: bool,
+    },
+    /// Puts another name and licence in place of a user's. What the user's tokens may do follows.
+    ChangeUser {
+        /// The account.
+        account_id: AccountId,
+        /// The user's number.
+        id: UserId,
+        /// The user's new name.
+        name: String,
+        /// The user's new licence.
+        licence: Licence,
+        /// Whether the user administers the account from now on.
         admin: bool,
     },
     /// Removes a user and revokes the user's tokens.

@@ -22,7 +22,7 @@ mod gateway_tests;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -33,13 +33,13 @@ use self::pipeline::import_all;
 use self::rejects::Rejects;
 use self::source::{Input, Source};
 use super::exit::{Exit, Failure};
-use super::grant::parse_grant;
-use super::session::{Opened, Session, store_path};
+use super::scratch::Scratch;
+use super::session::{Opened, Session};
 use super::values;
-use crate::config::Config;
+use crate::core::grant::parse_grant;
 use crate::core::record::{AccountId, Grant, Plan};
 use crate::legacy::verifier::Bounds;
-use crate::store::{SqliteStore, Store};
+use crate::store::Store;
 
 pub(super) use redact::hide_tokens;
 
@@ -184,28 +184,4 @@ fn open_rejects(import: &Import, input: &Input, session: &Session<'_>) -> Result
         return Err(Failure::usage("--rejects names the file that is read: name another"));
     }
     Rejects::file(input.name(), &path).map_err(|error| Failure::file(&path, "written", &error))
-}
-
-/// A copy of the store that is gone afterwards.
-struct Scratch {
-    store: SqliteStore,
-    _folder: tempfile::TempDir,
-}
-
-impl Scratch {
-    /// Copies the store beside itself, where there is room for it and nobody else may look.
-    fn of(store: &SqliteStore, config: &Config) -> Result<Self, Failure> {
-        let beside = store_path(config).parent().filter(|path| !path.as_os_str().is_empty());
-        let beside = beside.unwrap_or(Path::new("."));
-        let folder = tempfile::Builder::new()
-            .prefix(".portcullis-dry-run-")
-            .tempdir_in(beside)
-            .map_err(|error| Failure::file(beside, "written", &error))?;
-        let copy = folder.path().join("store.db");
-        store.copy_to(&copy)?;
-        Ok(Self {
-            store: SqliteStore::open(&copy, crate::app::store_rules(config))?,
-            _folder: folder,
-        })
-    }
 }

@@ -5,9 +5,9 @@ use ipnet::IpNet;
 
 use super::{make_secret, print_issued};
 use crate::cli::exit::Failure;
-use crate::cli::grant::parse_grant;
 use crate::cli::session::{Opened, Session};
 use crate::cli::values::{self, Moment};
+use crate::core::grant::parse_grant;
 use crate::core::ip::parse_cidr;
 use crate::core::record::{AccountId, Grant, Timestamp, TokenState, UserId};
 use crate::core::token::TokenKind;

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use super::uses::{Rotation, Uses, last_use};
 use crate::cli::exit::Failure;
-use crate::cli::grant::format_grant;
 use crate::cli::session::{Opened, Session};
 use crate::cli::shape::{TokenShape, word};
 use crate::cli::standing::Standings;
 use crate::cli::table;
+use crate::core::grant::format_grant;
 use crate::core::record::{AccountId, Timestamp, TokenId, TokenState};
 use crate::store::{Store, TokenFilter, TokenUse, TokenView};
 use crate::time::format_time;

@@ -100,13 +100,34 @@ pub(super) fn run(command: TokenCommand, session: &mut Session<'_>) -> Result<()
 
 /// What making a token prints: the only time that its secret is seen.
 #[derive(Serialize)]
-struct Issued<'v> {
+pub(super) struct Issued<'v> {
     id: TokenId,
     token: &'v str,
     name: &'v str,
     account_id: AccountId,
     created_at: String,
     expires_at: Option<String>,
+}
+
+impl<'v> Issued<'v> {
+    pub(super) fn of(secret: &'v Secret, view: &'v TokenView) -> Self {
+        Self {
+            id: view.id,
+            token: secret.expose(),
+            name: &view.name,
+            account_id: view.account_id,
+            created_at: format_time(view.created_at),
+            expires_at: view.expires_at.map(format_time),
+        }
+    }
+}
+
+/// Tokens, by their numbers, whose secrets could not be printed.
+pub(super) fn unprinted(ids: &str) -> Failure {
+    Failure::failed(format!(
+        "token {ids} was made but its secret could not be printed; revoke it, `portcullis token \
+         revoke {ids}`, and make another"
+    ))
 }
 
 /// A secret of ours and the digest that stands for it.
@@ -125,21 +146,7 @@ pub(super) fn print_issued(
     view: &TokenView,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let issued = Issued {
-        id: view.id,
-        token: secret.expose(),
-        name: &view.name,
-        account_id: view.account_id,
-        created_at: format_time(view.created_at),
-        expires_at: view.expires_at.map(format_time),
-    };
-    session.print_json(&issued).map_err(|_| {
-        Failure::failed(format!(
-            "token {id} was made but its secret could not be printed; revoke it, `portcullis \
-             token revoke {id}`, and make another",
-            id = view.id
-        ))
-    })?;
+    session.print_json(&Issued::of(secret, view)).map_err(|_| unprinted(&view.id.to_string()))?;
     session.say("the secret is shown this once: it is stored nowhere and cannot be shown again");
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::execute::{Event, Executor, Subject};
 use super::rows::state_name;
 use super::views;
 use crate::core::record::{AccountId, AccountState, Licence, Plan, ProjectId, TokenId, UserId};
-use crate::store::{Outcome, StoreError, check};
+use crate::store::{Outcome, StoreError, UserView, check};
 
 /// Done, without a number to report.
 pub(super) const CHANGED: Outcome = Outcome::Changed { id: 0 };
@@ -40,6 +40,23 @@ impl Executor<'_> {
         self.audit(&Event { name: "account.created", account: id }, || {
             let after = json!({ "name": name, "plan": plan, "state": state });
             (format!("account:{id}"), Value::Null, after)
+        })?;
+        Ok(CHANGED)
+    }
+
+    pub(super) fn rename_account(
+        &mut self,
+        id: AccountId,
+        name: &str,
+    ) -> Result<Outcome, StoreError> {
+        let before = views::account(self.connection, id)?.name;
+        if before == name {
+            return Ok(UNCHANGED);
+        }
+        check::name("an account", name)?;
+        self.run("UPDATE accounts SET name = ?2 WHERE id = ?1", params![id as i64, name])?;
+        self.audit(&Event { name: "account.renamed", account: id }, || {
+            (format!("account:{id}"), json!({ "name": before }), json!({ "name": name }))
         })?;
         Ok(CHANGED)
     }
@@ -113,6 +130,31 @@ impl Executor<'_> {
         self.log(&Subject::Account(account_number))?;
         self.audit(&Event { name: "project.created", account }, || {
             (format!("project:{id}"), Value::Null, json!({ "name": name }))
+        })?;
+        Ok(CHANGED)
+    }
+
+    pub(super) fn rename_project(
+        &mut self,
+        account: AccountId,
+        id: ProjectId,
+        name: &str,
+    ) -> Result<Outcome, StoreError> {
+        let account_number = self.account_number(account)?;
+        let number = check::number("project", id)?;
+        let before = self
+            .project_name(account_number, number)?
+            .ok_or_else(|| unknown_project(account, id))?;
+        if before == name {
+            return Ok(UNCHANGED);
+        }
+        check::name("a project", name)?;
+        self.run(
+            "UPDATE projects SET name = ?3 WHERE account_id = ?1 AND id = ?2",
+            params![account_number, number, name],
+        )?;
+        self.audit(&Event { name: "project.renamed", account }, || {
+            (format!("project:{id}"), json!({ "name": before }), json!({ "name": name }))
         })?;
         Ok(CHANGED)
     }
@@ -195,6 +237,36 @@ impl Executor<'_> {
         Ok(CHANGED)
     }
 
+    pub(super) fn change_user(
+        &mut self,
+        account: AccountId,
+        id: UserId,
+        name: &str,
+        licence: Licence,
+        admin: bool,
+    ) -> Result<Outcome, StoreError> {
+        let account_number = self.account_number(account)?;
+        let number = check::number("user", id)?;
+        let before = views::find_user(self.connection, account_number, number)?
+            .ok_or_else(|| unknown_user(account, id))?;
+        let after = UserView { account_id: account, id, name: name.to_owned(), licence, admin };
+        if before == after {
+            return Ok(UNCHANGED);
+        }
+        check::name("a user", name)?;
+        self.run(
+            "UPDATE users SET name = ?3, licence = ?4, admin = ?5 WHERE account_id = ?1 AND id = ?2",
+            params![account_number, number, name, licence.name(), admin],
+        )?;
+        for token in self.tokens_of_user(account_number, number)? {
+            self.touch_token(account_number, token)?;
+        }
+        self.audit(&Event { name: "user.changed", account }, || {
+            (format!("user:{id}"), describe_user(&before), describe_user(&after))
+        })?;
+        Ok(CHANGED)
+    }
+
     pub(super) fn remove_user(
         &mut self,
         account: AccountId,
@@ -212,8 +284,7 @@ impl Executor<'_> {
         }
         self.run("DELETE FROM users WHERE account_id = ?1 AND id = ?2", [account_number, number])?;
         self.audit(&Event { name: "user.removed", account }, || {
-            let before = json!({ "name": user.name, "licence": user.licence, "admin": user.admin });
-            (format!("user:{id}"), before, Value::Null)
+            (format!("user:{id}"), describe_user(&user), Value::Null)
         })?;
         Ok(CHANGED)
     }
@@ -273,6 +344,10 @@ impl Executor<'_> {
             |row| Ok(row.get::<_, i64>(0)? as TokenId),
         )
     }
+}
+
+fn describe_user(user: &UserView) -> Value {
+    json!({ "name": user.name, "licence": user.licence, "admin": user.admin })
 }
 
 fn next_number(what: &str, last: Option<i64>) -> Result<u64, StoreError> {

@@ -126,6 +126,7 @@ impl<'a> Executor<'a> {
             Command::CreateAccount { id, name, plan, state } => {
                 self.create_account(*id, name, *plan, *state)
             }
+            Command::RenameAccount { id, name } => self.rename_account(*id, name),
             Command::AddAccount { name, plan } => self.add_account(name, *plan),
             Command::AddProject { account_id, name } => self.add_project(*account_id, name),
             Command::SetPlan { id, plan } => self.set_plan(*id, *plan),
@@ -133,9 +134,15 @@ impl<'a> Executor<'a> {
             Command::CreateProject { account_id, id, name } => {
                 self.create_project(*account_id, *id, name)
             }
+            Command::RenameProject { account_id, id, name } => {
+                self.rename_project(*account_id, *id, name)
+            }
             Command::RemoveProject { account_id, id } => self.remove_project(*account_id, *id),
             Command::CreateUser { account_id, id, name, licence, admin } => {
                 self.create_user(*account_id, *id, name, *licence, *admin)
+            }
+            Command::ChangeUser { account_id, id, name, licence, admin } => {
+                self.change_user(*account_id, *id, name, *licence, *admin)
             }
             Command::RemoveUser { account_id, id } => self.remove_user(*account_id, *id),
             Command::AddIpRule { account_id, action, cidr, name } => {

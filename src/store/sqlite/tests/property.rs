@@ -35,6 +35,13 @@ fn accounts_and_ids() -> impl Strategy<Value = Command> {
                 3 | 4 => project(account_id, id),
                 5 => Command::RemoveProject { account_id, id },
                 6 => user(account_id, id, licence),
+                7 if flag => Command::ChangeUser {
+                    account_id,
+                    id,
+                    name: "changed".to_owned(),
+                    licence,
+                    admin: true,
+                },
                 7 => Command::RemoveUser { account_id, id },
                 8 => Command::AddIpRule { account_id, action, cidr, name: String::new() },
                 9 => Command::RemoveIpRule { account_id, cidr },

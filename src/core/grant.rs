@@ -1,10 +1,10 @@
-//! Grants as written on the command line: `SET[:PROJECT][@CATEGORY+CATEGORY]`.
+//! Grants as people write them: `SET[:PROJECT][@CATEGORY+CATEGORY]`.
 
-use crate::core::record::{Category, Grant, UnknownName};
+use super::record::{Category, Grant, UnknownName};
 
 /// Why a text is not a grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum GrantError {
+pub enum GrantError {
     /// No permission set.
     #[error(
         "a grant begins with a permission set: SET[:PROJECT][@CATEGORY+CATEGORY], for instance job_admin:42@staging+development"
@@ -25,7 +25,10 @@ pub(super) enum GrantError {
 }
 
 /// Reads a grant. Whether there is such a set and project is for the store to say.
-pub(super) fn parse_grant(text: &str) -> Result<Grant, GrantError> {
+///
+/// # Errors
+/// Which part of it cannot be read.
+pub fn parse_grant(text: &str) -> Result<Grant, GrantError> {
     let (scope, categories) = match text.split_once('@') {
         Some((scope, categories)) => (scope, parse_categories(categories)?),
         None => (text, Vec::new()),
@@ -48,7 +51,7 @@ pub(super) fn parse_grant(text: &str) -> Result<Grant, GrantError> {
 }
 
 /// Writes a grant as [`parse_grant`] reads it.
-pub(super) fn format_grant(grant: &Grant) -> String {
+pub fn format_grant(grant: &Grant) -> String {
     let mut text = grant.permission_set.clone();
     if let Some(project) = grant.project_id {
         text.push_str(&format!(":{project}"));
