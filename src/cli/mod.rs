@@ -40,6 +40,8 @@ mod whole_file;
 mod harness;
 
 pub use exit::Exit;
+#[cfg(fuzzing)]
+pub use import::fuzzing as import_fuzzing;
 pub use session::Surroundings;
 
 use std::ffi::OsString;

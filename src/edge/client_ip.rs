@@ -81,6 +81,26 @@ impl TrustedProxies {
     }
 }
 
+/// The client's address by these fields of the forwarding header: for the fuzz targets.
+///
+/// # Errors
+/// As for [`TrustedProxies::client`].
+#[cfg(fuzzing)]
+pub fn client_address(
+    settings: &ClientIp,
+    peer: IpAddr,
+    fields: &[&str],
+) -> Result<IpAddr, Ambiguity> {
+    let name = match settings.header {
+        ClientIpHeader::XForwardedFor => X_FORWARDED_FOR,
+        ClientIpHeader::Forwarded => FORWARDED,
+    };
+    let value = |field: &&str| http::HeaderValue::from_bytes(field.as_bytes()).ok();
+    let headers = fields.iter().filter_map(value).map(|value| (name.clone(), value)).collect();
+    let client = TrustedProxies::new(settings).client(Some(peer), &headers)?;
+    Ok(client.expect("invariant: a peer that is known stays known"))
+}
+
 /// The hops of one field. Commas inside quotes would make the walk ambiguous; an address has
 /// none, so that such a hop is refused when it is parsed.
 fn hops(field: &str) -> impl DoubleEndedIterator<Item = &str> {

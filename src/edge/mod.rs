@@ -11,6 +11,8 @@ mod refusal;
 mod service;
 mod worker;
 
+#[cfg(fuzzing)]
+pub use client_ip::client_address;
 pub(crate) use listener::ACCEPT_PAUSE;
 pub use listener::{Accepted, BindError, Listener, accept};
 pub(crate) use refusal::{DECISION_ID, Format, Refusal};

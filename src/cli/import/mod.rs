@@ -5,6 +5,8 @@ mod digested;
 mod envoy;
 mod fields;
 mod foreign;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod haproxy_map;
 mod kong;
 mod line;

@@ -24,6 +24,12 @@ impl Captures {
         &path[start as usize..end as usize]
     }
 
+    /// The texts of all captures, in order: for the fuzz targets.
+    #[cfg(fuzzing)]
+    pub fn texts<'p>(&self, path: &'p str) -> Vec<&'p str> {
+        (0..self.len).map(|at| self.text(path, CaptureId(at))).collect()
+    }
+
     pub(super) fn push(&mut self, start: usize, end: usize) {
         self.spans[usize::from(self.len)] = (start as u32, end as u32);
         self.len += 1;
