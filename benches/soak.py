@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Sustained single changes under a running gate: are they in force in time, and does memory stay?
 
-Three runs on one gate, which follows the store from a process of its own:
+Four runs on one gate, which follows the store from a process of its own:
 
   accounts  so many changes a second for minutes, of the same accounts again and again: the gate's
             memory must not grow, however often the overlay is folded into a new base;
   tokens    tokens are made and revoked, so many changes a second, each durable before it counts:
             which share is in force within 250 ms, and how late is the latest hundredth;
-  import    the same while tokens are imported in bulk, so that the gate takes snapshots meanwhile.
+  api       the same over the management API: tokens are made, rotated and revoked by turns;
+  import    the tokens run while tokens are imported in bulk, so that the gate takes snapshots meanwhile.
 
     benches/soak.py [--minutes 3] [--rate 1000] [--seconds 60] [--singles 500] [--tokens 200000]
                     [--binary target/release/portcullis] [--driver PATH]
@@ -28,7 +29,7 @@ import threading
 import time
 import urllib.request
 
-GATE, ADMIN = 19011, 19012
+GATE, ADMIN, CONTROL = 19011, 19012, 19013
 # More than make a fold, so that there is one every few seconds.
 ACCOUNTS = 6_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -61,6 +62,7 @@ def set_up(folder, arguments):
         f'[gate]\nlisten = ["127.0.0.1:{GATE}"]\nworkers = 1\n'
         f'[upstreams.api]\nendpoints = ["http://127.0.0.1:1"]\n'
         f'[store]\nurl = "sqlite:portcullis.db"\n[admin]\nlisten = "127.0.0.1:{ADMIN}"\n'
+        f'[control]\nlisten = "127.0.0.1:{CONTROL}"\n'
     )
     first = write_lines(folder / "first.jsonl", lines(ACCOUNTS, arguments.tokens, "first"))
     run_import(folder, arguments, first)
@@ -122,8 +124,15 @@ class Memory:
         return f"{min(samples):.0f}-{max(samples):.0f}" if samples else "-"
 
 
-def drive(folder, arguments, accounts, rate, seconds, sample):
-    command = [arguments.driver, folder / "portcullis.toml", f"127.0.0.1:{GATE}", accounts, rate, seconds, sample]
+def admin_token(folder, arguments):
+    """The secret of a token that manages the tokens of account 1."""
+    create = ["token", "create", "--account", "1", "--name", "admin", "--grant", "account_admin", "job_admin"]
+    command = [arguments.binary, "-c", folder / "portcullis.toml", *create]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["token"]
+
+
+def drive(folder, arguments, accounts, rate, seconds, sample, *api):
+    command = [arguments.driver, folder / "portcullis.toml", f"127.0.0.1:{GATE}", accounts, rate, seconds, sample, *api]
     done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
 
@@ -170,7 +179,7 @@ def main():
     arguments = parser.parse_args()
     if not arguments.binary.exists():
         sys.exit(f"there is no {arguments.binary}: cargo build --release")
-    for port in (GATE, ADMIN):
+    for port in (GATE, ADMIN, CONTROL):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 sys.exit(f"port {port} is in use")
@@ -187,6 +196,10 @@ def main():
             with Memory(process) as memory:
                 found = drive(folder, arguments, 0, arguments.singles, arguments.seconds, 1)
             report("tokens", found, memory)
+            admin = admin_token(folder, arguments)
+            with Memory(process) as memory:
+                found = drive(folder, arguments, 0, arguments.singles, arguments.seconds, 1, f"127.0.0.1:{CONTROL}", admin)
+            report("api", found, memory)
             second = write_lines(folder / "second.jsonl", lines(0, arguments.tokens, "second"))
             importing = threading.Thread(target=run_import, args=(folder, arguments, second))
             with Memory(process) as memory:

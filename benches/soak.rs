@@ -1,5 +1,5 @@
-//! Single changes at a steady rate, each durable on its own, and how long until a running gate
-//! goes by them. `soak.py` starts the gate and says what is to be done.
+//! Single changes at a steady rate, each durable on its own, made in the store or over the
+//! management API, and how long until a running gate goes by them. `soak.py` starts the gate and says what is to be done.
 //!
 //! Writers go by the clock, not by each other's answers: what is late counts as late.
 
@@ -39,11 +39,19 @@ struct Plan {
     duration: Duration,
     /// One change in so many is looked for at the gate.
     sample: u64,
+    /// The management API, if tokens are made, rotated and revoked over it.
+    api: Option<Api>,
+}
+
+/// Where the management API is, and as who.
+struct Api {
+    address: SocketAddr,
+    token: String,
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [file, gate, accounts, rate, seconds, sample] = arguments.as_slice() else {
+    let [file, gate, accounts, rate, seconds, sample, api @ ..] = arguments.as_slice() else {
         // As one benchmark among others, without anything to follow the store.
         println!("soak: benches/soak.py runs it");
         return;
@@ -58,6 +66,12 @@ fn main() {
         rate: number(rate),
         duration: Duration::from_secs(number(seconds)),
         sample: number(sample).max(1),
+        api: match api {
+            [address, token] => {
+                Some(Api { address: address.parse().expect("an address"), token: token.clone() })
+            }
+            _ => None,
+        },
     };
     run(&plan).print(&plan);
 }
@@ -121,6 +135,7 @@ fn run(plan: &Plan) -> Outcomes {
 /// Makes one change after another, each at its time; how long after that it was durable.
 fn write(work: &Work<'_>, changes: &Sender<Change>) -> Vec<Duration> {
     let mut commits = Vec::new();
+    let mut api = work.plan.api.as_ref().map(Caller::connect);
     loop {
         let number = work.next.fetch_add(1, Ordering::Relaxed);
         let due = Duration::from_micros(number * 1_000_000 / work.plan.rate);
@@ -128,12 +143,17 @@ fn write(work: &Work<'_>, changes: &Sender<Change>) -> Vec<Duration> {
             return commits;
         }
         std::thread::sleep(due.saturating_sub(work.began.elapsed()));
-        let mut change = work.change(number);
-        change.acknowledged = Instant::now();
+        let made = match &mut api {
+            Some(api) => work.call(api, number),
+            None => vec![work.change(number)],
+        };
+        let acknowledged = Instant::now();
         commits.push(work.began.elapsed() - due);
-        if number.is_multiple_of(work.plan.sample) || work.plan.accounts == 0 {
-            // The watcher goes last.
-            let _ = changes.send(change);
+        for change in made {
+            if number.is_multiple_of(work.plan.sample) || work.plan.accounts == 0 {
+                // The watcher goes last.
+                let _ = changes.send(Change { acknowledged, ..change });
+            }
         }
     }
 }
@@ -190,6 +210,23 @@ impl Work<'_> {
         Change { secret, permitted: true, acknowledged: self.began, token: Some(id) }
     }
 
+    /// Makes, rotates or revokes a token over the management API, by turns.
+    fn call(&self, api: &mut Caller<'_>, number: u64) -> Vec<Change> {
+        let alive = if number.is_multiple_of(3) { None } else { self.alive().pop_front() };
+        let revoked =
+            |secret| Change { secret, permitted: false, acknowledged: self.began, token: None };
+        let Some((id, secret)) = alive else {
+            let body = r#"{"name":"soak","permission_grants":[{"permission_set":"job_admin"}]}"#;
+            return vec![api.issue("", body, self.began)];
+        };
+        if number % 3 == 1 {
+            let issued = api.issue(&format!("{id}/rotate/"), r#"{"grace":"0s"}"#, self.began);
+            return vec![issued, revoked(secret)];
+        }
+        api.call("DELETE", &format!("{id}/"), "", 204);
+        vec![revoked(secret)]
+    }
+
     fn apply(&self, command: Command) -> u64 {
         let outcome = self.store.apply(&Actor::operator(), command).expect("a change");
         let (Outcome::Changed { id } | Outcome::Unchanged { id }) = outcome;
@@ -201,11 +238,54 @@ impl Work<'_> {
     }
 }
 
+/// A connection to the management API.
+struct Caller<'p> {
+    api: &'p Api,
+    stream: TcpStream,
+}
+
+impl<'p> Caller<'p> {
+    fn connect(api: &'p Api) -> Self {
+        Self { api, stream: connect(api.address) }
+    }
+
+    /// Makes a token, one way or the other.
+    fn issue(&mut self, path: &str, body: &str, began: Instant) -> Change {
+        let answer = self.call("POST", path, body, 201);
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        let issued = &answer["data"];
+        Change {
+            secret: issued["token_string"].as_str().expect("a secret").to_owned(),
+            permitted: true,
+            acknowledged: began,
+            token: Some(issued["id"].as_u64().expect("a number")),
+        }
+    }
+
+    fn call(&mut self, method: &str, path: &str, body: &str, expected: u16) -> String {
+        let token = &self.api.token;
+        let length = body.len();
+        let request = format!(
+            "{method} /api/v3/accounts/1/service-tokens/{path} HTTP/1.1\r\nhost: a\r\n\
+             authorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        let (status, answer) = exchange(&mut self.stream, &request);
+        assert_eq!(status, expected, "{method} {path}: {answer}");
+        answer
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a listener");
+    stream.set_nodelay(true).expect("a socket");
+    stream
+}
+
 /// Looks at the gate until every change is in force, over one connection.
 fn watch(work: &Work<'_>, changes: &Receiver<Change>) -> Outcomes {
     let mut outcomes = Outcomes::default();
-    let mut gate = TcpStream::connect(work.plan.gate).expect("the gate");
-    gate.set_nodelay(true).expect("a socket");
+    let mut gate = connect(work.plan.gate);
     let mut pending: VecDeque<Change> = VecDeque::new();
     loop {
         if pending.is_empty() {
@@ -234,19 +314,30 @@ fn is_permitted(gate: &mut TcpStream, secret: &str) -> bool {
     let request = format!(
         "GET /api/v2/accounts/ HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {secret}\r\n\r\n"
     );
-    gate.write_all(request.as_bytes()).expect("the gate goes on");
+    !matches!(exchange(gate, &request).0, 401 | 403 | 429)
+}
+
+/// Sends a request and reads the status and the body of its answer.
+fn exchange(stream: &mut TcpStream, request: &str) -> (u16, String) {
+    stream.write_all(request.as_bytes()).expect("the other end goes on");
     let mut answer = Vec::new();
     let mut bytes = [0; 4096];
     loop {
-        let count = gate.read(&mut bytes).expect("the gate goes on");
-        assert!(count > 0, "the gate has closed the connection");
+        let count = stream.read(&mut bytes).expect("the other end goes on");
+        assert!(count > 0, "the other end has closed the connection");
         answer.extend_from_slice(&bytes[..count]);
-        let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+        let text = String::from_utf8_lossy(&answer);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let head = head.to_ascii_lowercase();
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-        let length: usize = length.and_then(|length| length.parse().ok()).expect("a length");
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
+        let length = match length {
+            Some(length) => length.parse().expect("a length"),
+            None if status == 204 => 0,
+            None => panic!("an answer without a length: {head}"),
+        };
         if body.len() >= length {
-            return !matches!(head.get(9..12), Some("401" | "403" | "429"));
+            return (status, body.to_owned());
         }
     }
 }
