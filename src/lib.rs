@@ -9,6 +9,7 @@
 //! - [`usage`] counts which tokens are used;
 //! - [`legacy`] verifies what only a password hash recognises, on threads of its own;
 //! - [`edge`] turns requests into facts and verdicts into answers, and forwards what is permitted;
+//! - [`tls`] is spoken towards clients and upstreams;
 //! - [`control`] is the management API, guarded by the same decisions;
 //! - [`scan`] finds tokens where they should not be;
 //! - [`config`], [`app`], [`observe`], [`explain`] and [`cli`] are what operators meet.
@@ -33,4 +34,5 @@ mod secret;
 pub mod store;
 mod stream;
 mod time;
+pub mod tls;
 pub mod usage;

@@ -1,4 +1,4 @@
-//! A connection over TCP or a unix socket, read and written alike.
+//! A connection over TCP, a unix socket or TLS, read and written alike.
 
 use std::io;
 use std::pin::Pin;
@@ -6,23 +6,26 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 /// Up to this many bytes, copying them together costs less than `writev` does beside `send`.
 const GATHER_BYTES: usize = 2048;
 
-/// A connection of either kind.
+/// A connection of any kind.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Does the same with either kind of stream.
-macro_rules! either {
+/// Does the same with any kind of stream.
+macro_rules! any {
     ($stream:expr, $inner:ident => $do:expr) => {
         match $stream.get_mut() {
             Stream::Tcp($inner) => $do,
             Stream::Unix($inner) => $do,
+            Stream::Tls($inner) => $do,
         }
     };
 }
@@ -33,7 +36,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        any!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
@@ -43,15 +46,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
+        any!(self, stream => Pin::new(stream).poll_write(cx, buf))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_flush(cx))
+        any!(self, stream => Pin::new(stream).poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        any!(self, stream => Pin::new(stream).poll_shutdown(cx))
     }
 
     fn poll_write_vectored(
@@ -61,7 +64,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let length = bufs.iter().map(|buf| buf.len()).sum::<usize>();
         if length > GATHER_BYTES {
-            return either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
+            return any!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs));
         }
         let mut gathered = [0; GATHER_BYTES];
         let mut end = 0;
@@ -76,6 +79,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Unix(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -30,5 +30,6 @@ mod proxying;
 mod reload;
 mod scan;
 mod secrets;
+mod tls;
 mod usage;
 mod wrong;

@@ -94,11 +94,13 @@ fn keep_what_needs_restart(next: &mut Config, current: &Config) -> Vec<&'static 
         }
     };
     keep(next.gate.listen != current.gate.listen, "gate.listen");
+    keep(next.gate.listen_tls != current.gate.listen_tls, "gate.listen_tls");
     keep(next.gate.workers != current.gate.workers, "gate.workers");
     keep(next.store != current.store, "store.url");
     keep(next.admin != current.admin, "admin.listen");
     keep(next.control != current.control, "control.listen");
     next.gate.listen.clone_from(&current.gate.listen);
+    next.gate.listen_tls.clone_from(&current.gate.listen_tls);
     next.gate.workers = current.gate.workers;
     next.store.clone_from(&current.store);
     next.admin.clone_from(&current.admin);

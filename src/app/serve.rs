@@ -15,7 +15,7 @@ use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader}
 use crate::config::{Config, StoreUrl};
 use crate::control::{self, Api};
 use crate::core::explain::Explanation;
-use crate::edge::{BindError, Listener, Pool, WorkerSettings, accept};
+use crate::edge::{BindError, Listener, Pool, Transport, WorkerSettings, accept};
 use crate::explain::{Question, QuestionError};
 use crate::feed::{Follower, Publisher};
 use crate::limits::SharedLimits;
@@ -46,7 +46,7 @@ pub enum AppError {
 
 /// A gate whose parts are running and whose listeners are bound; [`Gate::run`] accepts.
 pub struct Gate {
-    listeners: Vec<Listener>,
+    listeners: Vec<(Listener, Transport)>,
     admin: Option<Listener>,
     control: Option<(Listener, Arc<Api>)>,
     pool: Arc<Pool>,
@@ -71,8 +71,10 @@ impl Gate {
     /// # Errors
     /// [`AppError`]; then nothing is left running.
     pub fn start(config: Config, environment: Vec<(String, String)>) -> Result<Self, AppError> {
-        let listeners =
-            config.gate.listen.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let plain = config.gate.listen.iter().map(|listen| (listen, Transport::Plain));
+        let tls = config.gate.listen_tls.iter().map(|listen| (listen, Transport::Tls));
+        let bind = |(listen, transport)| Ok((Listener::bind(listen)?, transport));
+        let listeners = plain.chain(tls).map(bind).collect::<Result<Vec<_>, BindError>>()?;
         let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
         let control = config.control.as_ref().map(Listener::bind).transpose()?;
         let StoreUrl::Sqlite(path) = &config.store;
@@ -121,7 +123,7 @@ impl Gate {
 
     /// Where clients connect, with the ports that the system chose.
     pub fn addresses(&self) -> Vec<String> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().map(|(listener, _)| listener.address()).collect()
     }
 
     /// Where the admin listener is.
@@ -158,11 +160,13 @@ impl Gate {
         ));
         let (stop_accepting, stopped) = watch::channel(false);
         let mut accepting = tokio::task::JoinSet::new();
-        for listener in self.listeners {
-            tracing::info!(address = listener.address(), "listening");
+        for (listener, transport) in self.listeners {
+            let tls = transport == Transport::Tls;
+            tracing::info!(address = listener.address(), tls, "listening");
             let connections = self.shared.reloader.connections.semaphore();
             accepting.spawn_local(accept(
                 listener,
+                transport,
                 self.pool.clone(),
                 connections,
                 stopped.clone(),

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::files::Files;
 use super::read::{Table, name, text};
 use super::report::Mistake;
 use super::schema;
-use super::source::shown;
-use super::suggest;
+use super::source::{At, shown};
 use super::tree::Node;
-use super::{Gate, Listen, listen};
+use super::{Gate, Listen, listen, suggest, tls};
 use crate::core::path::Allowed;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -36,12 +36,14 @@ const NOT_FOR_CREDENTIALS: [&str; 14] = [
 ];
 
 /// Reads `[gate]`.
-pub(super) fn read(root: &Table<'_>, base: &Path) -> Gate {
+pub(super) fn read(root: &Table<'_>, files: &Files) -> Gate {
     let gate = root.section("gate");
     gate.allow(&schema::names(schema::keys("gate")));
-    refuse_tls(&gate);
+    let listen_tls = tls_listeners(&gate, files.base());
     Gate {
-        listen: listeners(&gate, base),
+        listen: listeners(&gate, files.base(), &listen_tls),
+        tls: tls::of_gate(&gate, files),
+        listen_tls,
         workers: gate.count("workers", 0, 0..=WORKERS_LIMIT),
         conceal: gate.flag("conceal", false),
         forward_credential: gate.flag("forward_credential", false),
@@ -52,18 +54,25 @@ pub(super) fn read(root: &Table<'_>, base: &Path) -> Gate {
     }
 }
 
-fn listeners(gate: &Table<'_>, base: &Path) -> Vec<Listen> {
+fn listeners(gate: &Table<'_>, base: &Path, with_tls: &[Listen]) -> Vec<Listen> {
     let Some(found) =
         gate.each("listen", |node| listen::listen(node, base).map(|listener| (node.at, listener)))
     else {
         return vec![Listen::Tcp(DEFAULT_LISTEN)];
     };
-    if gate.take("listen", super::read::array).is_some_and(<[Node]>::is_empty) {
+    if with_tls.is_empty()
+        && gate.take("listen", super::read::array).is_some_and(<[Node]>::is_empty)
+    {
         gate.error("listen", Mistake::new("at least one address to listen on is required"));
     }
+    distinct(gate, found, with_tls)
+}
+
+/// Those of `found`; one that clashes with another is reported.
+fn distinct(gate: &Table<'_>, found: Vec<(At, Listen)>, others: &[Listen]) -> Vec<Listen> {
     let mut listeners: Vec<Listen> = Vec::new();
     for (at, listener) in found {
-        if listeners.iter().any(|earlier| listen::clash(earlier, &listener)) {
+        if listeners.iter().chain(others).any(|earlier| listen::clash(earlier, &listener)) {
             gate.report.error(at, listen::taken());
         }
         listeners.push(listener);
@@ -71,18 +80,26 @@ fn listeners(gate: &Table<'_>, base: &Path) -> Vec<Listen> {
     listeners
 }
 
-fn refuse_tls(gate: &Table<'_>) {
-    let later = || {
-        Mistake::new("TLS towards clients is not available in this version")
-            .help("remove the key, and let what stands in front of the gate speak TLS")
+/// `listen_tls`, which needs certificates.
+fn tls_listeners(gate: &Table<'_>, base: &Path) -> Vec<Listen> {
+    let address = |node: &Node| match listen::listen(node, base)? {
+        Listen::Tcp(address) => Ok((node.at, Listen::Tcp(address))),
+        Listen::Unix(_) => Err(Mistake::new("TLS is not spoken on a unix socket")
+            .help("nobody can listen in there: put it under `listen`")),
     };
-    let listens = gate.each("listen_tls", text).is_some_and(|addresses| !addresses.is_empty());
-    if listens {
-        gate.error("listen_tls", later());
+    let found = gate.each("listen_tls", address).unwrap_or_default();
+    if !found.is_empty() && gate.node("tls").is_none() {
+        gate.error(
+            "listen_tls",
+            Mistake::new("`listen_tls` needs certificates").help(
+                "write tls = { certificates = [{ certificate = \"tls.crt\", key = \"tls.key\" }] }",
+            ),
+        );
     }
-    if gate.node("tls").is_some() {
-        gate.error("tls", later());
+    if found.is_empty() && gate.node("tls").is_some() {
+        gate.warn("tls", Mistake::new("`tls` has no effect without `listen_tls`"));
     }
+    distinct(gate, found, &[])
 }
 
 fn credential_headers(gate: &Table<'_>) -> Vec<HeaderName> {

@@ -12,7 +12,7 @@ use super::source::{At, Source};
 use super::tree::{self, Entries};
 use super::{
     Config, Gate, Listen, client_ip, gate, keys, legacy, limits, listen, permission_sets, routes,
-    schema, store, upstreams, usage,
+    schema, store, tls, upstreams, usage,
 };
 
 /// Reads a configuration, with `environment` going before the file.
@@ -58,11 +58,12 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     root.allow(&schema::sections());
     let files = Files::beside(file);
     let base = files.base();
-    let gate = gate::read(root, base);
+    let gate = gate::read(root, &files);
     let admin = store::admin(root, base);
     let control = store::control(root, base);
     check_listeners(root, &gate, admin.as_ref(), control.as_ref());
-    let upstreams = upstreams::read(root, base);
+    let control_tls = tls::of_control(&root.section("control"), &files);
+    let upstreams = upstreams::read(root, &files, environment);
     let legacy = legacy::read(root);
     let client_ip = client_ip::read(root);
     let limits = limits::read(root);
@@ -87,6 +88,7 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
         usage,
         admin,
         control,
+        control_tls,
         warnings: Vec::new(),
     })
 }
@@ -97,7 +99,8 @@ fn check_listeners(
     admin: Option<&Listen>,
     control: Option<&Listen>,
 ) {
-    let taken = |other: &Listen| gate.listen.iter().any(|of_gate| listen::clash(of_gate, other));
+    let of_gate = || gate.listen.iter().chain(&gate.listen_tls);
+    let taken = |other: &Listen| of_gate().any(|of_gate| listen::clash(of_gate, other));
     if admin.is_some_and(taken) {
         root.section("admin").error("listen", listen::taken());
     }

@@ -27,6 +27,7 @@ mod schema;
 mod source;
 mod store;
 pub mod suggest;
+mod tls;
 mod tree;
 mod upstreams;
 mod usage;
@@ -48,6 +49,7 @@ use crate::core::index::Policy;
 use crate::core::permissions::PermissionSets;
 use crate::core::record::Timestamp;
 use crate::core::routes::Routes;
+use crate::tls::{ClientTls, ServerTls};
 
 /// Everything that `serve` and the commands need, resolved and compiled.
 #[derive(Clone, Debug)]
@@ -80,6 +82,8 @@ pub struct Config {
     pub admin: Option<Listen>,
     /// `[control]`: where the management API is; `None`: nowhere.
     pub control: Option<Listen>,
+    /// `[control] tls`; `None`: none is spoken.
+    pub control_tls: Option<ServerTls>,
     /// What is allowed but ill-advised.
     pub warnings: Vec<Diagnostic>,
 }
@@ -111,6 +115,10 @@ pub enum Listen {
 pub struct Gate {
     /// Where clients connect.
     pub listen: Vec<Listen>,
+    /// Where they connect and speak TLS.
+    pub listen_tls: Vec<Listen>,
+    /// What is spoken there; there is one where `listen_tls` is not empty.
+    pub tls: Option<ServerTls>,
     /// Worker threads; 0: by CPU quota or affinity.
     pub workers: usize,
     /// A missing permission is answered 404 instead of 403.
@@ -134,6 +142,8 @@ pub struct Upstream {
     pub name: String,
     /// Where it can be reached; at least one.
     pub endpoints: Vec<Endpoint>,
+    /// What is spoken to `https` endpoints; there is one where there is such an endpoint.
+    pub tls: Option<ClientTls>,
     /// To a connection.
     pub connect_timeout: Duration,
     /// From the request to the response head.
@@ -152,6 +162,13 @@ pub enum Endpoint {
         /// Name or address, IPv6 without brackets.
         host: String,
         /// Port, 80 if not given.
+        port: u16,
+    },
+    /// `https://host:port`, likewise.
+    Https {
+        /// Name or address, IPv6 without brackets.
+        host: String,
+        /// Port, 443 if not given.
         port: u16,
     },
     /// `unix:/path`.

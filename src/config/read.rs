@@ -56,6 +56,17 @@ impl<'a> Table<'a> {
         Self { label: format!("[{within}.{name}]"), ..self.section(name) }
     }
 
+    /// A table in this one that is not there.
+    pub fn nothing(name: &str, within: &Self) -> Self {
+        let (label, at) = (within.labelled(name), within.at);
+        Self { label, at, entries: &NO_ENTRIES, report: within.report }
+    }
+
+    /// What people know a table in this one as, for instance `[gate] tls`.
+    pub fn labelled(&self, name: &str) -> String {
+        format!("{} {name}", self.label)
+    }
+
     /// Whether nothing is set.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -22,6 +22,7 @@ pub(super) const UPSTREAM: &[Key] = &[
     ("response_timeout", Text),
     ("idle_timeout", Text),
     ("enforces_projects", Toml),
+    ("tls", Toml),
 ];
 
 /// Name of the section that holds sections.

@@ -75,19 +75,22 @@ pub(super) fn control(root: &Table<'_>, base: &Path) -> Option<Listen> {
     if control.is_empty() {
         return None;
     }
-    if control.node("tls").is_some() {
+    let address = listen::optional(&control, "listen", DEFAULT_CONTROL, base)?;
+    let has_tls = control.node("tls").is_some();
+    if has_tls && matches!(address, Listen::Unix(_)) {
         control.error(
             "tls",
-            Mistake::new("TLS on [control] is not available in this version")
-                .help("remove the key, and let what stands in front of it speak TLS"),
+            Mistake::new("TLS is not spoken on a unix socket")
+                .help("remove the key: nobody can listen in there"),
         );
     }
-    let address = listen::optional(&control, "listen", DEFAULT_CONTROL, base)?;
-    if !listen::is_local(&address) {
+    if !has_tls && !listen::is_local(&address) {
         control.warn(
             "listen",
-            Mistake::new("[control] sends tokens without encryption")
-                .help("listen on a loopback address, behind something that speaks TLS"),
+            Mistake::new("[control] sends tokens without encryption").help(
+                "write tls = { certificate = \"tls.crt\", key = \"tls.key\" }, or listen on a \
+                 loopback address",
+            ),
         );
     }
     Some(address)

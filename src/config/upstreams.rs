@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use http::uri::Authority;
 
+use super::env::Environment;
+use super::files::Files;
 use super::read::{Table, text};
 use super::report::Mistake;
 use super::schema::{UPSTREAM, UPSTREAMS, names};
 use super::source::shown;
 use super::tree::Node;
-use super::{Endpoint, Upstream, listen};
+use super::{Endpoint, Upstream, listen, tls};
 
 const NAME_LIMIT: usize = 64;
-const EXAMPLE: &str = "write for instance \"http://127.0.0.1:9000\" or \"unix:/run/api.sock\"";
+const EXAMPLE: &str = "write for instance \"http://127.0.0.1:9000\", \"https://api.internal:8443\" \
+                       or \"unix:/run/api.sock\"";
 
 /// Reads every upstream, ascending by name. One with mistakes is in the list all the same, so
 /// that routes can be checked against all names.
-pub(super) fn read(root: &Table<'_>, base: &Path) -> Vec<Upstream> {
+pub(super) fn read(root: &Table<'_>, files: &Files, environment: &Environment) -> Vec<Upstream> {
     let section = root.section(UPSTREAMS);
     if section.is_empty() {
         section.report.error(
@@ -31,7 +34,7 @@ pub(super) fn read(root: &Table<'_>, base: &Path) -> Vec<Upstream> {
         check_name("an upstream", name)
             .unwrap_or_else(|mistake| section.report.error(key, mistake));
         let table = Table::of(format!("[{UPSTREAMS}.{name}]"), node, section.report)?;
-        Some(upstream(name, &table, base))
+        Some(upstream(name, &table, files, environment))
     };
     section.iter().filter_map(upstream).collect()
 }
@@ -46,11 +49,19 @@ pub(super) fn check_name(what: &str, name: &str) -> Result<(), Mistake> {
         .help(format!("use 1 to {NAME_LIMIT} letters, digits, _ and -")))
 }
 
-fn upstream(name: &str, table: &Table<'_>, base: &Path) -> Upstream {
+fn upstream(name: &str, table: &Table<'_>, files: &Files, environment: &Environment) -> Upstream {
     table.allow(&names(UPSTREAM));
+    let endpoints = endpoints(table, files.base());
+    let speaks_tls = endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Https { .. }));
+    if !speaks_tls && table.node("tls").is_some() {
+        table.warn("tls", Mistake::new("`tls` has no effect without an https:// endpoint"));
+    }
+    let alpn = [crate::tls::ALPN_HTTP1];
+    let tls = speaks_tls.then(|| tls::of_client(table, files, environment, &alpn)).flatten();
     Upstream {
         name: name.to_owned(),
-        endpoints: endpoints(table, base),
+        endpoints,
+        tls,
         connect_timeout: table.timeout("connect_timeout", Duration::from_secs(2)),
         response_timeout: table.timeout("response_timeout", Duration::from_secs(60)),
         idle_timeout: table.timeout("idle_timeout", Duration::from_secs(300)),
@@ -73,7 +84,7 @@ fn endpoints(table: &Table<'_>, base: &Path) -> Vec<Endpoint> {
             table.report.warn(
                 at,
                 Mistake::new("requests leave this machine without encryption")
-                    .help("put the upstream beside the gate: on a loopback address or unix socket"),
+                    .help("use https://, or a loopback address or unix socket beside the gate"),
             );
         }
         if endpoints.contains(&endpoint) {
@@ -89,22 +100,24 @@ fn endpoint(node: &Node, base: &Path) -> Result<Endpoint, Mistake> {
     if let Some(path) = given.strip_prefix("unix:") {
         return listen::unix_path(path, base).map(Endpoint::Unix);
     }
-    if given.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
-        return Err(Mistake::new("TLS towards upstreams is not available in this version").help(
-            "use http:// to a loopback address, and let something beside the gate speak TLS",
-        ));
-    }
-    let rest = match given.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => &given[7..],
-        _ => {
-            let message = format!("{} is not an endpoint", shown(given));
-            return Err(Mistake::new(message).help(EXAMPLE));
-        }
+    let after = |scheme: &str| {
+        let (front, rest) = given.split_at_checked(scheme.len())?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        front.eq_ignore_ascii_case(scheme).then_some(rest)
     };
-    host_and_port(rest.strip_suffix('/').unwrap_or(rest))
+    if let Some(rest) = after("https://") {
+        let (host, port) = host_and_port(rest, 443)?;
+        return Ok(Endpoint::Https { host, port });
+    }
+    let Some(rest) = after("http://") else {
+        let message = format!("{} is not an endpoint", shown(given));
+        return Err(Mistake::new(message).help(EXAMPLE));
+    };
+    let (host, port) = host_and_port(rest, 80)?;
+    Ok(Endpoint::Http { host, port })
 }
 
-fn host_and_port(rest: &str) -> Result<Endpoint, Mistake> {
+fn host_and_port(rest: &str, default_port: u16) -> Result<(String, u16), Mistake> {
     if rest.contains('@') {
         return Err(Mistake::new("an endpoint cannot carry a user or password"));
     }
@@ -121,14 +134,14 @@ fn host_and_port(rest: &str) -> Result<Endpoint, Mistake> {
             digits.parse().ok().filter(|port| *port > 0).ok_or_else(invalid)?
         }
         Some(_) => return Err(invalid()),
-        None => 80,
+        None => default_port,
     };
     let is_address = host.parse::<IpAddr>().is_ok();
     let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if !is_address && (host.is_empty() || !host.bytes().all(in_name)) {
         return Err(invalid());
     }
-    Ok(Endpoint::Http { host: host.to_owned(), port })
+    Ok((host.to_owned(), port))
 }
 
 /// Whether others could listen in: neither loopback nor unix socket, and there is no TLS.
@@ -148,10 +161,7 @@ mod tests {
     use super::*;
 
     fn http(rest: &str) -> Option<(String, u16)> {
-        match host_and_port(rest) {
-            Ok(Endpoint::Http { host, port }) => Some((host, port)),
-            _ => None,
-        }
+        host_and_port(rest, 80).ok()
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::service::Api;
 use crate::edge::{ACCEPT_PAUSE, Accepted, Listener};
+use crate::stream::Stream;
 
 /// Connections at a time; further ones wait in the listen queue.
 const CONNECTIONS_LIMIT: usize = 512;
@@ -58,6 +59,16 @@ pub(crate) async fn serve(listener: Listener, api: Arc<Api>, mut stop: watch::Re
 async fn connection(accepted: Accepted, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
     let peer = accepted.peer;
     let Ok(stream) = accepted.stream() else { return };
+    let stream = match (api.tls(), stream) {
+        (Some(tls), Stream::Tcp(stream)) => {
+            match tokio::time::timeout(HEADER_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok((stream, _))) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "no TLS with a control client"),
+                Err(_) => return,
+            }
+        }
+        (_, stream) => stream,
+    };
     let service = service_fn(move |request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(api.answer(peer, request).await) }

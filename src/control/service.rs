@@ -30,6 +30,7 @@ use crate::legacy::{self, LaneVerdict, VerifyRequest};
 use crate::limits::{Refused, SharedLimits};
 use crate::store::{Actor, Command, Note, Store};
 use crate::time::now;
+use crate::tls::ServerTls;
 
 /// Requests that are carried out at a time: each waits on a thread of its own for the store, which
 /// writes what waits together.
@@ -71,6 +72,11 @@ impl Api {
     ) -> Self {
         let turns = Semaphore::new(CALLS_LIMIT);
         Self { shared, store, lane, limits, access: CurrentAccess::default(), turns }
+    }
+
+    /// What new connections are to speak TLS with, where they are to.
+    pub(super) fn tls(&self) -> Option<ServerTls> {
+        self.shared.live().config.control_tls.clone()
     }
 
     /// Answers one request.

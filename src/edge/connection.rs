@@ -1,6 +1,6 @@
 //! One client connection: HTTP/1.1 or HTTP/2, its time limits, and its graceful end.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -19,10 +19,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::deadline::Watch;
 use super::guard::{Fault, Guard, HeadLimits};
+use super::listener::Transport;
 use super::service;
 use super::worker::{Handoff, Worker};
 use crate::config::Limits;
 use crate::stream::Stream;
+use crate::tls::ClientIdentity;
 
 /// How long a connection may be without a request before it is closed.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -54,6 +56,8 @@ pub(crate) struct Connection {
     phase: Cell<Phase>,
     /// On an idle HTTP/2 connection, bytes are pings and windows more often than heads.
     is_http2: Cell<bool>,
+    /// What the client's certificate says, where it had to show one.
+    certificate: RefCell<Option<Rc<ClientIdentity>>>,
     /// Why the guard passed its own request on instead of the client's.
     fault: Cell<Option<Fault>>,
 }
@@ -81,8 +85,14 @@ impl Connection {
             header_timeout,
             phase: Cell::new(Phase::Head),
             is_http2: Cell::new(false),
+            certificate: RefCell::default(),
             fault: Cell::new(None),
         }
+    }
+
+    /// What the client's certificate says, where it had to show one.
+    pub(crate) fn certificate(&self) -> Option<Rc<ClientIdentity>> {
+        self.certificate.borrow().clone()
     }
 
     /// What hyper gets next is the guard's own request, for this fault of the client's.
@@ -162,9 +172,16 @@ impl std::fmt::Debug for Answering {
 pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     let limits = worker.shared.live().config.limits.clone();
     let watch = worker.deadlines.watch();
-    let Handoff { accepted, permit } = handoff;
+    let Handoff { accepted, transport, permit } = handoff;
     let connection = Rc::new(Connection::new(accepted.peer, watch, limits.header_timeout));
     let Ok(stream) = accepted.stream() else { return };
+    let stream = match transport {
+        Transport::Plain => stream,
+        Transport::Tls => match Box::pin(handshake(&worker, &connection, stream)).await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "no TLS with a client"),
+        },
+    };
     let socket = Socket { stream, connection: connection.clone() };
     let head = HeadLimits { bytes: limits.header_bytes, fields: limits.headers };
     let guard = Guard::new(socket, connection.clone(), head);
@@ -173,6 +190,20 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
         tracing::debug!(%error, "client connection ended");
     }
     drop(permit);
+}
+
+/// Speaks TLS with a client, by the certificates that are in force now, within the time for a
+/// head.
+async fn handshake(worker: &Worker, connection: &Connection, stream: Stream) -> io::Result<Stream> {
+    let tls = worker.shared.live().config.gate.tls.clone();
+    let (Stream::Tcp(stream), Some(tls)) = (stream, tls) else {
+        return Err(io::Error::other("no certificates for this listener"));
+    };
+    let mut shaking = Box::pin(tls.accept(stream));
+    let shaken = poll_fn(|cx| connection.watch.poll_limited(shaking.as_mut(), cx)).await;
+    let (stream, certificate) = shaken.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+    connection.certificate.replace(certificate.map(Rc::new));
+    Ok(stream)
 }
 
 async fn run(

@@ -107,8 +107,20 @@ pub struct Accepted {
     pub(crate) peer: Option<IpAddr>,
 }
 
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP, as it is.
+    Plain,
+    /// TLS, with HTTP in it.
+    Tls,
+}
+
 impl Accepted {
     /// The connection on this thread's runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
     pub(crate) fn stream(self) -> io::Result<Stream> {
         Ok(match self.peer {
             Some(_) => Stream::Tcp(tokio::net::TcpStream::from_std(self.socket.into())?),
@@ -130,6 +142,7 @@ impl Drop for Listener {
 /// permit left, new connections wait in the kernel's queue.
 pub async fn accept(
     listener: Listener,
+    transport: Transport,
     workers: Arc<Pool>,
     connections: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
@@ -145,7 +158,7 @@ pub async fn accept(
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
         };
         match accepted {
-            Ok(accepted) => workers.hand(Handoff { accepted, permit }),
+            Ok(accepted) => workers.hand(Handoff { accepted, transport, permit }),
             Err(error) => {
                 tracing::warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -14,6 +14,6 @@ mod worker;
 #[cfg(fuzzing)]
 pub use client_ip::client_address;
 pub(crate) use listener::ACCEPT_PAUSE;
-pub use listener::{Accepted, BindError, Listener, accept};
+pub use listener::{Accepted, BindError, Listener, Transport, accept};
 pub(crate) use refusal::{DECISION_ID, Format, Refusal};
 pub use worker::{Handoff, Pool, WorkerSettings};

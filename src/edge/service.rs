@@ -23,6 +23,7 @@ use crate::legacy::{LaneVerdict, VerifyRequest};
 use crate::observe::metrics::Origin;
 use crate::proxy::{Forwarding, Identity, Plan, Pool, forward};
 use crate::time::now;
+use crate::tls::ClientIdentity;
 
 /// Seconds after which a caller may try again where nothing better is known.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -286,7 +287,8 @@ fn conclude(
             }
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
             let client = facts.client.map(|client| connection.client_text(client));
-            let plan = plan(setup, &permit, client, &asked.decision_id);
+            let certificate = connection.certificate();
+            let plan = plan(setup, &permit, client, certificate, &asked.decision_id);
             Decided::Forward(plan, permit.upstream())
         }
         Verdict::Deny(denial) => {
@@ -335,6 +337,7 @@ fn plan(
     setup: &Setup,
     permit: &Permit<'_>,
     client: Option<HeaderValue>,
+    certificate: Option<Rc<ClientIdentity>>,
     decision_id: &HeaderValue,
 ) -> Plan {
     let identity = permit.token().map(|token| {
@@ -356,6 +359,7 @@ fn plan(
         identity,
         decision_id: decision_id.clone(),
         client,
+        certificate,
         credential_headers: credentials_to_strip(setup, permit),
         body_limit: route_limit.or(setup.config.limits.body_bytes),
         is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),

@@ -19,7 +19,7 @@ use tokio::task::LocalSet;
 use super::client_ip::TrustedProxies;
 use super::connection;
 use super::deadline::{Deadlines, TICK};
-use super::listener::Accepted;
+use super::listener::{Accepted, Transport};
 use crate::config::Config;
 use crate::core::record::TokenId;
 use crate::feed::Shared;
@@ -38,6 +38,8 @@ const EXPIRE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Handoff {
     /// The connection.
     pub accepted: Accepted,
+    /// What is spoken on it.
+    pub transport: Transport,
     /// Its place among the gate's connections.
     pub permit: OwnedSemaphorePermit,
 }

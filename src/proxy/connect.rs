@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::body::RequestBody;
 use crate::config::Endpoint;
 use crate::stream::Stream;
+use crate::tls::ClientTls;
 
 /// Longest head of an answer, and what is read ahead of a client that reads slowly, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -31,9 +32,10 @@ pub(crate) enum ConnectError {
 /// Connects and starts the connection's own task on this worker.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<SendRequest<RequestBody>, ConnectError> {
-    let stream = tokio::time::timeout(limit, open(endpoint));
+    let stream = tokio::time::timeout(limit, open(endpoint, tls));
     let stream = stream.await.map_err(|_| ConnectError::Timeout(limit))??;
     let (sender, connection) =
         http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(stream)).await?;
@@ -45,12 +47,18 @@ pub(crate) async fn connect(
     Ok(sender)
 }
 
-async fn open(endpoint: &Endpoint) -> io::Result<Stream> {
+async fn open(endpoint: &Endpoint, tls: Option<&ClientTls>) -> io::Result<Stream> {
     Ok(match endpoint {
         Endpoint::Http { host, port } => {
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
             Stream::Tcp(stream)
+        }
+        Endpoint::Https { host, port } => {
+            let tls = tls.expect("invariant: an upstream with an https endpoint has its TLS");
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            stream.set_nodelay(true)?;
+            Stream::Tls(Box::new(tls.connect(host, stream).await?.into()))
         }
         Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
     })

@@ -17,6 +17,7 @@ use super::headers::{self, Identity};
 use super::pool::{Lease, Pool};
 use crate::edge::Refusal;
 use crate::edge::deadline::{Watch, WatchEnd};
+use crate::tls::ClientIdentity;
 
 /// What a permit came to: everything that forwarding needs, independent of the index.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) decision_id: HeaderValue,
     /// The client's address, as the upstream is told.
     pub(crate) client: Option<HeaderValue>,
+    /// What the client's certificate says, where it had to show one.
+    pub(crate) certificate: Option<Rc<ClientIdentity>>,
     /// Headers that are not passed on.
     pub(crate) credential_headers: Rc<[HeaderName]>,
     pub(crate) body_limit: Option<u64>,
@@ -182,6 +185,9 @@ fn outgoing(
     }
     let client = plan.client.take();
     headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, client);
+    if let Some(certificate) = &plan.certificate {
+        headers::certify(&mut head.headers, certificate);
+    }
     Ok(Request::from_parts(head, body))
 }
 

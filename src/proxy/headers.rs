@@ -10,12 +10,18 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 
+use crate::tls::ClientIdentity;
+
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-portcullis-account-id");
 const TOKEN_ID: HeaderName = HeaderName::from_static("x-portcullis-token-id");
 const USER_ID: HeaderName = HeaderName::from_static("x-portcullis-user-id");
 const IS_SERVICE_TOKEN: HeaderName = HeaderName::from_static("x-portcullis-is-service-token");
 const PERMISSION_SETS: HeaderName = HeaderName::from_static("x-portcullis-permission-sets");
 const PROJECTS: HeaderName = HeaderName::from_static("x-portcullis-projects");
+const CERTIFICATE_SHA256: HeaderName =
+    HeaderName::from_static("x-portcullis-client-certificate-sha256");
+const CERTIFICATE_DNS: HeaderName = HeaderName::from_static("x-portcullis-client-certificate-dns");
+const CERTIFICATE_URI: HeaderName = HeaderName::from_static("x-portcullis-client-certificate-uri");
 const NOTICE: HeaderName = HeaderName::from_static("x-portcullis-notice");
 /// Fields that `identify` adds at most.
 const IDENTITY_FIELDS: usize = 8;
@@ -134,6 +140,17 @@ pub(crate) fn identify(
     }
 }
 
+/// Adds what the client's certificate says, which was verified. Names are parted by commas.
+pub(crate) fn certify(headers: &mut HeaderMap, certificate: &ClientIdentity) {
+    let ClientIdentity { sha256, dns, uris } = certificate;
+    headers.insert(CERTIFICATE_SHA256, text(sha256.clone()));
+    for (name, values) in [(CERTIFICATE_DNS, dns), (CERTIFICATE_URI, uris)] {
+        if !values.is_empty() {
+            headers.insert(name, text(values.join(",")));
+        }
+    }
+}
+
 /// Sets the one `Host`, and joins what HTTP/2 may have split (RFC 9113 section 8.2.3).
 pub(crate) fn for_http1(headers: &mut HeaderMap, host: HeaderValue) {
     headers.insert(HOST, host);
@@ -219,7 +236,8 @@ fn remove_where(headers: &mut HeaderMap, is: impl Fn(&HeaderName) -> bool) {
 }
 
 fn text(value: String) -> HeaderValue {
-    HeaderValue::try_from(value).expect("invariant: digits, names of permission sets and addresses")
+    HeaderValue::try_from(value)
+        .expect("invariant: digits, names of permission sets, addresses, checked names")
 }
 
 #[cfg(test)]

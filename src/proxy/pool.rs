@@ -112,7 +112,8 @@ impl Pool {
     /// A new connection to this endpoint.
     pub(crate) async fn connect(self: &Rc<Self>, endpoint: usize) -> Result<Lease, ConnectError> {
         let limit = self.upstream.connect_timeout;
-        let connected = connect(&self.upstream.endpoints[endpoint], limit).await;
+        let (endpoints, tls) = (&self.upstream.endpoints, self.upstream.tls.as_ref());
+        let connected = connect(&endpoints[endpoint], tls, limit).await;
         self.failed[endpoint].set(connected.is_err().then(Instant::now));
         match connected {
             Ok(sender) => {

@@ -24,6 +24,7 @@ pub struct Gate {
     listeners: Vec<String>,
     admin: SocketAddr,
     control: Option<SocketAddr>,
+    tls: Option<SocketAddr>,
 }
 
 impl Gate {
@@ -59,7 +60,9 @@ impl Gate {
         let (listeners, admin) = found;
         let control = addresses(&log.lock().unwrap(), "control listening").pop();
         let control = control.map(|address| address.parse().unwrap());
-        Self { child, log, listeners, admin: admin.parse().unwrap(), control }
+        let tls = addresses(&log.lock().unwrap(), "tls=true").pop();
+        let tls = tls.map(|address| address.parse().unwrap());
+        Self { child, log, listeners, admin: admin.parse().unwrap(), control, tls }
     }
 
     pub fn wait_ready(&self) {
@@ -69,6 +72,11 @@ impl Gate {
     /// Where the first listener that is not a unix socket is.
     pub fn address(&self) -> SocketAddr {
         self.listeners.iter().find_map(|address| address.parse().ok()).unwrap()
+    }
+
+    /// Where the first listener that speaks TLS is.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls.expect("[gate] listen_tls is set")
     }
 
     pub fn admin_address(&self) -> SocketAddr {

@@ -1,5 +1,6 @@
 //! The harness: what operators, clients and upstreams do, so that tests read as sentences.
 
+pub mod certificates;
 pub mod client;
 pub mod control;
 pub mod draw;
@@ -13,6 +14,7 @@ pub mod upstream;
 pub mod wait;
 pub mod world;
 
+pub use certificates::Authority;
 pub use client::{Connection, Request, Response};
 pub use control::Control;
 pub use draw::Draw;

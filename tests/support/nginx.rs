@@ -15,15 +15,29 @@ pub struct Nginx {
     folder: TempDir,
     child: Child,
     address: SocketAddr,
+    tls: Option<SocketAddr>,
 }
 
 impl Nginx {
     pub fn start() -> Self {
+        Self::start_on(None)
+    }
+
+    /// Likewise, on a port with TLS besides; `settings` say which.
+    pub fn start_with_tls(settings: &str) -> Self {
+        let address = closed_port();
+        Self::start_on(Some((address, format!("listen {address} ssl;\n{settings}"))))
+    }
+
+    fn start_on(tls: Option<(SocketAddr, String)>) -> Self {
+        let (tls, settings) = tls.unzip();
+        let settings = settings.unwrap_or_default();
         let program = tools::require("nginx", "nginx-light");
         let folder = tempfile::tempdir().unwrap();
         // nginx cannot be asked which port it was given, so it is told one that was just free.
         let address = closed_port();
-        std::fs::write(folder.path().join("nginx.conf"), configuration(address)).unwrap();
+        std::fs::write(folder.path().join("nginx.conf"), configuration(address, &settings))
+            .unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
         let mut child = Command::new(program)
             .arg("-p")
@@ -38,13 +52,17 @@ impl Nginx {
             assert!(child.try_wait().unwrap().is_none(), "nginx ended");
             std::net::TcpStream::connect(address).ok()
         });
-        let nginx = Self { folder, child, address };
+        let nginx = Self { folder, child, address, tls };
         assert_eq!(Connection::tcp(address).send(&Request::get("/me/")).status, 200);
         nginx
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls.expect("it was started with TLS")
     }
 
     /// Puts a file where `/free/NAME` finds it.
@@ -61,7 +79,7 @@ impl Drop for Nginx {
 }
 
 /// One process, everything within its own folder.
-fn configuration(address: SocketAddr) -> String {
+fn configuration(address: SocketAddr, settings: &str) -> String {
     format!(
         r#"
 daemon off;
@@ -82,6 +100,7 @@ http {{
     if_modified_since before;
     server {{
         listen {address};
+        {settings}
         location /free/ {{ alias files/; }}
         location / {{
             default_type text/plain;
