@@ -27,6 +27,7 @@ pub mod explain;
 pub mod feed;
 pub mod legacy;
 pub mod limits;
+mod local;
 pub mod observe;
 mod proxy;
 pub mod scan;

@@ -30,6 +30,7 @@ mod proxying;
 mod reload;
 mod scan;
 mod secrets;
+mod streams;
 mod tls;
 mod usage;
 mod wrong;

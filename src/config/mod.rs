@@ -144,6 +144,8 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// What is spoken to `https` endpoints; there is one where there is such an endpoint.
     pub tls: Option<ClientTls>,
+    /// HTTP/2 is spoken to it, in clear text by prior knowledge.
+    pub http2: bool,
     /// To a connection.
     pub connect_timeout: Duration,
     /// From the request to the response head.

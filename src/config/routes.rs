@@ -335,6 +335,8 @@ mod tests {
         let entries = tree::parse(TWO, source, &report).unwrap();
         let document = Table::root(&entries, source, &report);
         let upstream = Upstream {
+            tls: None,
+            http2: false,
             name: "api".to_owned(),
             endpoints: vec![],
             connect_timeout: std::time::Duration::ZERO,

@@ -23,6 +23,7 @@ pub(super) const UPSTREAM: &[Key] = &[
     ("idle_timeout", Text),
     ("enforces_projects", Toml),
     ("tls", Toml),
+    ("http2", Toml),
 ];
 
 /// Name of the section that holds sections.

@@ -14,6 +14,7 @@ use super::schema::{UPSTREAM, UPSTREAMS, names};
 use super::source::shown;
 use super::tree::Node;
 use super::{Endpoint, Upstream, listen, tls};
+use crate::tls::{ALPN_HTTP1, ALPN_HTTP2};
 
 const NAME_LIMIT: usize = 64;
 const EXAMPLE: &str = "write for instance \"http://127.0.0.1:9000\", \"https://api.internal:8443\" \
@@ -56,12 +57,14 @@ fn upstream(name: &str, table: &Table<'_>, files: &Files, environment: &Environm
     if !speaks_tls && table.node("tls").is_some() {
         table.warn("tls", Mistake::new("`tls` has no effect without an https:// endpoint"));
     }
-    let alpn = [crate::tls::ALPN_HTTP1];
-    let tls = speaks_tls.then(|| tls::of_client(table, files, environment, &alpn)).flatten();
+    let http2 = table.flag("http2", false);
+    let alpn = if http2 { ALPN_HTTP2 } else { ALPN_HTTP1 };
+    let tls = speaks_tls.then(|| tls::of_client(table, files, environment, &[alpn])).flatten();
     Upstream {
         name: name.to_owned(),
         endpoints,
         tls,
+        http2,
         connect_timeout: table.timeout("connect_timeout", Duration::from_secs(2)),
         response_timeout: table.timeout("response_timeout", Duration::from_secs(60)),
         idle_timeout: table.timeout("idle_timeout", Duration::from_secs(300)),

@@ -23,6 +23,7 @@ use super::listener::Transport;
 use super::service;
 use super::worker::{Handoff, Worker};
 use crate::config::Limits;
+use crate::local::LocalExecutor;
 use crate::stream::Stream;
 use crate::tls::ClientIdentity;
 
@@ -254,18 +255,6 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         .initial_stream_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024);
     builder
-}
-
-/// Runs what HTTP/2 spawns on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
 }
 
 /// The client's socket, telling its connection when bytes come in.

@@ -9,11 +9,13 @@ pub mod guard;
 mod listener;
 mod refusal;
 mod service;
+mod streams;
 mod worker;
 
 #[cfg(fuzzing)]
 pub use client_ip::client_address;
 pub(crate) use listener::ACCEPT_PAUSE;
 pub use listener::{Accepted, BindError, Listener, Transport, accept};
-pub(crate) use refusal::{DECISION_ID, Format, Refusal};
+pub(crate) use refusal::{DECISION_ID, Format, Refusal, grpc_trailers};
+pub(crate) use streams::{Followed, Streams};
 pub use worker::{Handoff, Pool, WorkerSettings};

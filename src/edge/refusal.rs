@@ -224,11 +224,23 @@ fn json(content_type: &'static str, body: String) -> Response<GateBody> {
 /// A trailers-only response (gRPC over HTTP/2, "Responses"): HTTP 200 and the status in the head.
 fn grpc(status: StatusCode, message: &'static str) -> Response<GateBody> {
     let mut response = Response::new(GateBody::empty());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_code(status)));
-    headers.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(message));
+    *response.headers_mut() = grpc_status(status, message);
+    let content_type = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
+}
+
+fn grpc_status(status: StatusCode, message: &'static str) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(8);
+    fields.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_code(status)));
+    fields.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(message));
+    fields
+}
+
+/// What ends a gRPC call whose request would be refused by now.
+pub(crate) fn grpc_trailers(denial: Denial) -> HeaderMap {
+    let refusal = Refusal::Denied { denial, conceal: false, retry_after: 0 };
+    grpc_status(refusal.status(), refusal.user_message())
 }
 
 fn grpc_code(status: StatusCode) -> u16 {

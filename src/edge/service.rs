@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::facts::facts;
 use super::guard::Fault;
 use super::refusal::{Format, Refusal};
+use super::streams::{Followed, Streams};
 use super::worker::{Setup, Worker};
 use crate::core::decide::{decide, resume};
 use crate::core::facts::Facts;
@@ -23,7 +24,6 @@ use crate::legacy::{LaneVerdict, VerifyRequest};
 use crate::observe::metrics::Origin;
 use crate::proxy::{Forwarding, Identity, Plan, Pool, forward};
 use crate::time::now;
-use crate::tls::ClientIdentity;
 
 /// Seconds after which a caller may try again where nothing better is known.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -288,7 +288,14 @@ fn conclude(
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
             let client = facts.client.map(|client| connection.client_text(client));
             let certificate = connection.certificate();
-            let plan = plan(setup, &permit, client, certificate, &asked.decision_id);
+            let followed =
+                permit.token().and_then(|token| Followed::new(&asked.head, facts, token.id()));
+            let plan = Plan {
+                client,
+                certificate,
+                followed: followed.map(Rc::new),
+                ..plan(setup, &permit, &worker.streams, &asked.decision_id)
+            };
             Decided::Forward(plan, permit.upstream())
         }
         Verdict::Deny(denial) => {
@@ -336,8 +343,7 @@ fn deny(facts: &Facts<'_>, reason: Reason, lane: Lane) -> Denial {
 fn plan(
     setup: &Setup,
     permit: &Permit<'_>,
-    client: Option<HeaderValue>,
-    certificate: Option<Rc<ClientIdentity>>,
+    streams: &Rc<Streams>,
     decision_id: &HeaderValue,
 ) -> Plan {
     let identity = permit.token().map(|token| {
@@ -358,8 +364,10 @@ fn plan(
         pool: setup.upstreams.pool(permit.upstream()).clone(),
         identity,
         decision_id: decision_id.clone(),
-        client,
-        certificate,
+        client: None,
+        certificate: None,
+        followed: None,
+        streams: streams.clone(),
         credential_headers: credentials_to_strip(setup, permit),
         body_limit: route_limit.or(setup.config.limits.body_bytes),
         is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),

@@ -20,6 +20,7 @@ use super::client_ip::TrustedProxies;
 use super::connection;
 use super::deadline::{Deadlines, TICK};
 use super::listener::{Accepted, Transport};
+use super::streams::Streams;
 use crate::config::Config;
 use crate::core::record::TokenId;
 use crate::feed::Shared;
@@ -120,6 +121,7 @@ pub(crate) struct Worker {
     pub(crate) limits: Arc<SharedLimits>,
     pub(crate) usage: RefCell<Tally>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) streams: Rc<Streams>,
     pub(crate) drain: watch::Receiver<bool>,
     pub(crate) ids: DecisionIds,
     setup: RefCell<Rc<Setup>>,
@@ -148,6 +150,7 @@ impl Worker {
             limits: settings.limits,
             usage: RefCell::new(Tally::new(settings.usage)),
             deadlines: Rc::default(),
+            streams: Rc::default(),
             drain: settings.drain,
             ids: DecisionIds::new(),
         }
@@ -162,6 +165,20 @@ impl Worker {
             if usage.is_full() {
                 usage.flush(now());
             }
+        }
+    }
+
+    /// Decides again about some streams.
+    fn look_at_streams(&self) {
+        if let Some(index) = &self.shared.live().index {
+            self.streams.look(index, now(), |denial| {
+                self.metrics.cut(denial.reason);
+                tracing::debug!(
+                    reason = denial.reason.name(),
+                    token = denial.caller.map(|caller| caller.token_id),
+                    "a stream is cut"
+                );
+            });
         }
     }
 
@@ -265,6 +282,7 @@ async fn keep_house(worker: Rc<Worker>) {
         tick.tick().await;
         let now = Instant::now();
         worker.deadlines.tick(now);
+        worker.look_at_streams();
         if now.duration_since(flushed) >= FLUSH_INTERVAL {
             flushed = now;
             worker.metrics.flush();

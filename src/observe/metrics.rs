@@ -45,6 +45,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     overhead: Histogram,
     upstream_duration: Histogram,
+    streams_cut: IntCounterVec,
     /// Requests that wait for the slow lane.
     pub legacy_queue_depth: IntGauge,
     /// Requests that the slow lane turned away.
@@ -98,6 +99,11 @@ impl Metrics {
                 "portcullis_upstream_duration_seconds",
                 "Time from sending a request to the upstream to its response head.",
                 upstream_buckets(),
+            ),
+            streams_cut: register.counters(
+                "portcullis_streams_cut_total",
+                "Streams ended because their request would be refused by now, by reason.",
+                &["reason"],
             ),
             legacy_queue_depth: register.gauge(
                 "portcullis_legacy_queue_depth",
@@ -219,6 +225,11 @@ impl WorkerMetrics {
     /// Notes the time to a response head that was the upstream's.
     pub fn upstream(&self, took: Duration) {
         self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a stream that was cut.
+    pub fn cut(&self, reason: Reason) {
+        self.metrics.streams_cut.with_label_values(&[reason.name()]).inc();
     }
 
     /// Adds the counts to the registry.

@@ -12,6 +12,8 @@ use hyper::body::Incoming;
 use super::exchange::Exchange;
 use super::headers;
 use super::pool::Lease;
+use crate::core::verdict::Denial;
+use crate::edge::grpc_trailers;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,9 @@ pub(crate) enum BodyError {
     /// No byte either way for too long.
     #[error("the body stalled")]
     Stalled,
+    /// The request would be refused by now. The code is what HTTP/2 resets the stream with.
+    #[error("the request would be refused by now")]
+    Cut(#[source] h2::Error),
 }
 
 /// A request's body on its way to the upstream.
@@ -107,18 +112,37 @@ impl Body for RequestBody {
 /// A response's body on its way to the client. Gives the upstream's connection back at its end.
 #[derive(Debug)]
 pub(crate) struct UpstreamBody {
-    incoming: Incoming,
+    /// `None` where it was cut.
+    incoming: Option<Incoming>,
     exchange: Rc<Exchange>,
     lease: Option<Lease>,
+    /// Of a gRPC call, which ends with a status.
+    is_grpc: bool,
 }
 
 impl UpstreamBody {
-    pub(crate) fn new(incoming: Incoming, exchange: Rc<Exchange>, lease: Lease) -> Self {
-        let mut body = Self { incoming, exchange, lease: Some(lease) };
-        if body.incoming.is_end_stream() {
+    pub(crate) fn new(
+        incoming: Incoming,
+        exchange: Rc<Exchange>,
+        lease: Lease,
+        is_grpc: bool,
+    ) -> Self {
+        let mut body = Self { incoming: Some(incoming), exchange, lease: Some(lease), is_grpc };
+        if body.is_end_stream() {
             body.end();
         }
         body
+    }
+
+    /// Ends before the end, and with it what the upstream goes on sending.
+    fn cut(&mut self, denial: Denial) -> Option<Result<Frame<Bytes>, BodyError>> {
+        drop(self.incoming.take()?);
+        self.lease = None;
+        self.exchange.watch().clear();
+        Some(match self.is_grpc {
+            true => Ok(Frame::trailers(grpc_trailers(denial))),
+            false => Err(BodyError::Cut(h2::Reason::CANCEL.into())),
+        })
     }
 
     fn end(&mut self) {
@@ -138,9 +162,14 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+        if let Poll::Ready(denial) = this.exchange.poll_cut(cx) {
+            return Poll::Ready(this.cut(denial));
+        }
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {
             return this.exchange.watch().poll_expired(cx).map(|()| Some(Err(BodyError::Stalled)));
         };
+        let ends = incoming.is_end_stream();
         let Some(frame) = frame else {
             this.end();
             return Poll::Ready(None);
@@ -150,17 +179,17 @@ impl Body for UpstreamBody {
         if let Some(trailers) = frame.trailers_mut() {
             headers::strip_response_trailers(trailers);
         }
-        if this.incoming.is_end_stream() {
+        if ends {
             this.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }

@@ -3,17 +3,27 @@
 use std::io;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
-use crate::config::Endpoint;
+use crate::config::{Endpoint, Upstream};
+use crate::local::LocalExecutor;
 use crate::stream::Stream;
 use crate::tls::ClientTls;
 
 /// Longest head of an answer, and what is read ahead of a client that reads slowly, in bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What an upstream may send ahead on one stream, and on one connection, of HTTP/2, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Streams that an upstream may reset, or get wrong, before its connection is ended.
+const RESETS_LIMIT: usize = 128;
 
 /// Why there is no connection to an upstream.
 #[derive(Debug, thiserror::Error)]
@@ -29,22 +39,94 @@ pub(crate) enum ConnectError {
     Handshake(#[from] hyper::Error),
 }
 
+/// What sends requests on a connection to an upstream.
+#[derive(Debug)]
+pub(crate) enum Sender {
+    /// One request at a time.
+    Http1(http1::SendRequest<RequestBody>),
+    /// As many at a time as the upstream takes; a copy is as good as the first.
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+/// Why a request was not answered, and the request itself where nothing of it was sent.
+type NotSent = TrySendError<Request<RequestBody>>;
+
+impl Sender {
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready(),
+            Self::Http2(sender) => sender.is_ready(),
+        }
+    }
+
+    /// Another one for the same connection, where it takes more than one request at a time.
+    pub(crate) fn share(&self) -> Option<Self> {
+        match self {
+            Self::Http1(_) => None,
+            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+        }
+    }
+
+    /// Sends a request, at once where the connection is ready.
+    pub(crate) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, NotSent>> + use<> {
+        enum Sent<A, B> {
+            Http1(A),
+            Http2(B),
+        }
+        let sent = match self {
+            Self::Http1(sender) => Sent::Http1(sender.try_send_request(request)),
+            Self::Http2(sender) => Sent::Http2(sender.try_send_request(request)),
+        };
+        async move {
+            match sent {
+                Sent::Http1(sent) => sent.await,
+                Sent::Http2(sent) => sent.await,
+            }
+        }
+    }
+}
+
 /// Connects and starts the connection's own task on this worker.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
-    tls: Option<&ClientTls>,
-    limit: Duration,
-) -> Result<SendRequest<RequestBody>, ConnectError> {
-    let stream = tokio::time::timeout(limit, open(endpoint, tls));
-    let stream = stream.await.map_err(|_| ConnectError::Timeout(limit))??;
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(BUFFER_BYTES).handshake(TokioIo::new(stream)).await?;
+    upstream: &Upstream,
+) -> Result<Sender, ConnectError> {
+    let limit = upstream.connect_timeout;
+    let stream = tokio::time::timeout(limit, open(endpoint, upstream.tls.as_ref()));
+    let stream = TokioIo::new(stream.await.map_err(|_| ConnectError::Timeout(limit))??);
+    if upstream.http2 {
+        let (sender, connection) = http2_builder().handshake(stream).await?;
+        run(connection);
+        return Ok(Sender::Http2(sender));
+    }
+    let mut builder = http1::Builder::new();
+    let (sender, connection) = builder.max_buf_size(BUFFER_BYTES).handshake(stream).await?;
+    run(connection);
+    Ok(Sender::Http1(sender))
+}
+
+fn http2_builder() -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .max_header_list_size(BUFFER_BYTES as u32)
+        .max_send_buf_size(BUFFER_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(0)
+        .max_pending_accept_reset_streams(RESETS_LIMIT)
+        .max_local_error_reset_streams(RESETS_LIMIT);
+    builder
+}
+
+fn run(connection: impl Future<Output = hyper::Result<()>> + 'static) {
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(sender)
 }
 
 async fn open(endpoint: &Endpoint, tls: Option<&ClientTls>) -> io::Result<Stream> {
@@ -58,7 +140,8 @@ async fn open(endpoint: &Endpoint, tls: Option<&ClientTls>) -> io::Result<Stream
             let tls = tls.expect("invariant: an upstream with an https endpoint has its TLS");
             let stream = TcpStream::connect((host.as_str(), *port)).await?;
             stream.set_nodelay(true)?;
-            Stream::Tls(Box::new(tls.connect(host, stream).await?.into()))
+            let stream = tls.connect(host, stream).await?;
+            Stream::Tls(Box::new(stream.into()))
         }
         Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
     })

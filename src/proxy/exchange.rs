@@ -1,14 +1,20 @@
 //! The time limits of one request and its response, and whose fault it was if they fail.
 
 use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::core::verdict::Denial;
 use crate::edge::deadline::Watch;
+use crate::edge::{Followed, Streams};
 
 /// One request and its response. Shared by both bodies, since either one's bytes count as life.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     watch: Watch,
+    /// What the request was let through by, where a token was.
+    followed: Option<Rc<Followed>>,
     idle_timeout: Duration,
     response_timeout: Duration,
     sent: Cell<bool>,
@@ -18,10 +24,16 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(watch: Watch, idle_timeout: Duration, response_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        watch: Watch,
+        followed: Option<Rc<Followed>>,
+        idle_timeout: Duration,
+        response_timeout: Duration,
+    ) -> Self {
         let flag = || Cell::new(false);
         Self {
             watch,
+            followed,
             idle_timeout,
             response_timeout,
             sent: flag(),
@@ -34,6 +46,18 @@ impl Exchange {
     /// The limit that runs out when the other side stalls.
     pub(crate) fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Has the request decided again from now on, for as long as this lasts.
+    pub(crate) fn follow(&self, streams: &Streams) {
+        if let Some(followed) = &self.followed {
+            streams.follow(followed);
+        }
+    }
+
+    /// Why this is to end before its end, once it is.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denial> {
+        self.followed.as_ref().map_or(Poll::Pending, |followed| followed.poll_cut(cx))
     }
 
     /// Bytes went by.

@@ -15,9 +15,12 @@ use super::connect::ConnectError;
 use super::exchange::Exchange;
 use super::headers::{self, Identity};
 use super::pool::{Lease, Pool};
-use crate::edge::Refusal;
 use crate::edge::deadline::{Watch, WatchEnd};
+use crate::edge::{Followed, Format, Refusal, Streams};
 use crate::tls::ClientIdentity;
+
+/// A body that is longer is followed while it lasts, in bytes.
+const LONG_BODY_BYTES: u64 = 1024 * 1024;
 
 /// What a permit came to: everything that forwarding needs, independent of the index.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub(crate) struct Plan {
     pub(crate) credential_headers: Rc<[HeaderName]>,
     pub(crate) body_limit: Option<u64>,
     pub(crate) is_legacy: bool,
+    /// What the request was let through by, where a token was.
+    pub(crate) followed: Option<Rc<Followed>>,
+    pub(crate) streams: Rc<Streams>,
 }
 
 /// An upstream's answer and the time that it took to its head.
@@ -50,6 +56,8 @@ pub(crate) struct Forwarding {
     pool: Rc<Pool>,
     decision_id: Option<HeaderValue>,
     is_legacy: bool,
+    is_grpc: bool,
+    streams: Rc<Streams>,
     started: Instant,
 }
 
@@ -72,7 +80,13 @@ pub(crate) fn forward(
         return Err(Refusal::BodyTooLarge);
     }
     let upstream = plan.pool.upstream();
-    let exchange = Rc::new(Exchange::new(watch, upstream.idle_timeout, upstream.response_timeout));
+    let followed = plan.followed.take();
+    let (idle, response) = (upstream.idle_timeout, upstream.response_timeout);
+    let exchange = Rc::new(Exchange::new(watch, followed, idle, response));
+    let is_grpc = Format::of(&head.headers) == Format::Grpc;
+    if is_grpc || is_stream(&incoming) {
+        exchange.follow(&plan.streams);
+    }
     let has_body = !incoming.is_end_stream();
     let credentials = plan.credential_headers.clone();
     let body = RequestBody::new(incoming, exchange.clone(), plan.body_limit, credentials);
@@ -81,11 +95,21 @@ pub(crate) fn forward(
         true => exchange.moved(),
         false => exchange.sent(),
     }
-    let Plan { pool, decision_id, is_legacy, .. } = plan;
+    let Plan { pool, decision_id, is_legacy, streams, .. } = plan;
     let started = Instant::now();
     let sending = Box::pin(send(pool.clone(), request, exchange.watch().now()));
     let decision_id = Some(decision_id);
-    Ok(Forwarding { sending, exchange, connection, pool, decision_id, is_legacy, started })
+    Ok(Forwarding {
+        sending,
+        exchange,
+        connection,
+        pool,
+        decision_id,
+        is_legacy,
+        is_grpc,
+        streams,
+        started,
+    })
 }
 
 impl Future for Forwarding {
@@ -93,6 +117,9 @@ impl Future for Forwarding {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { sending, exchange, .. } = &mut *self;
+        if let Poll::Ready(denial) = exchange.poll_cut(cx) {
+            return Poll::Ready(Err(Refusal::Denied { denial, conceal: false, retry_after: 1 }));
+        }
         let answer = ready!(exchange.watch().poll_limited(sending.as_mut(), cx));
         Poll::Ready(match answer {
             Some(Ok((response, lease))) => self.accept(response, lease),
@@ -117,6 +144,9 @@ impl Forwarding {
         self.exchange.answered();
         let (mut head, incoming) = response.into_parts();
         check(&head, &self.pool.upstream().name)?;
+        if is_stream(&incoming) {
+            self.exchange.follow(&self.streams);
+        }
         // The upstream's version is between it and the gate.
         head.version = Version::default();
         headers::strip_response(&mut head.headers);
@@ -126,7 +156,7 @@ impl Forwarding {
         if self.is_legacy {
             headers::notice(&mut head.headers);
         }
-        let body = UpstreamBody::new(incoming, self.exchange.clone(), lease);
+        let body = UpstreamBody::new(incoming, self.exchange.clone(), lease, self.is_grpc);
         Ok(Forwarded { head, body, took })
     }
 
@@ -155,6 +185,12 @@ fn check(head: &response::Parts, upstream: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether a body may go on for long: nobody said how long it is, or it is large.
+fn is_stream(body: &Incoming) -> bool {
+    let is_long = || body.size_hint().exact().is_none_or(|length| length > LONG_BODY_BYTES);
+    !body.is_end_stream() && is_long()
+}
+
 fn too_large(head: &request::Parts, limit: Option<u64>) -> bool {
     let length = || head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse::<u64>().ok();
     limit.is_some_and(|limit| length().is_some_and(|length| length > limit))
@@ -172,16 +208,14 @@ fn outgoing(
         }
         None => head.headers.get(HOST).cloned().ok_or(Refusal::BadGateway)?,
     };
-    if head.uri.authority().is_some() {
-        let target = head.uri.path_and_query().cloned();
-        head.uri = target.map(Uri::from).unwrap_or_default();
-    }
-    head.version = Version::HTTP_11;
     head.extensions.clear();
     headers::strip_request(&mut head.headers, &plan.credential_headers);
-    headers::for_http1(&mut head.headers, host);
-    if !body.is_end_stream() {
-        headers::frame_body(&mut head.headers);
+    let upstream = plan.pool.upstream();
+    if upstream.http2 {
+        let scheme = if upstream.tls.is_some() { "https" } else { "http" };
+        for_http2(&mut head, scheme, &host).ok_or(Refusal::BadGateway)?;
+    } else {
+        for_http1(&mut head, host, !body.is_end_stream());
     }
     let client = plan.client.take();
     headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, client);
@@ -189,6 +223,28 @@ fn outgoing(
         headers::certify(&mut head.headers, certificate);
     }
     Ok(Request::from_parts(head, body))
+}
+
+fn for_http1(head: &mut request::Parts, host: HeaderValue, has_body: bool) {
+    if head.uri.authority().is_some() {
+        let target = head.uri.path_and_query().cloned();
+        head.uri = target.map(Uri::from).unwrap_or_default();
+    }
+    head.version = Version::HTTP_11;
+    headers::for_http1(&mut head.headers, host);
+    if has_body {
+        headers::frame_body(&mut head.headers);
+    }
+}
+
+/// The host goes into the target (RFC 9113 section 8.3.1). `None` where it cannot.
+fn for_http2(head: &mut request::Parts, scheme: &str, host: &HeaderValue) -> Option<()> {
+    let target = head.uri.path_and_query().cloned()?;
+    let uri = Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target);
+    head.uri = uri.build().ok()?;
+    head.version = Version::HTTP_2;
+    head.headers.remove(HOST);
+    Some(())
 }
 
 /// Why there is no answer.
@@ -235,7 +291,7 @@ fn send_on_idle(
     request: Request<RequestBody>,
 ) -> impl Future<Output = Result<Result<Answer, Box<Request<RequestBody>>>, SendError>> + use<> {
     let again = lease.may_be_closing().then(|| again(&request).map(Box::new)).flatten();
-    let answer = lease.sender.try_send_request(request);
+    let answer = lease.sender.send(request);
     async move {
         let mut failed = match answer.await {
             Ok(response) => return Ok(Ok((response, lease))),
@@ -264,9 +320,9 @@ async fn send_on(
         }
         match pool.connect(endpoint).await {
             Ok(mut lease) => {
-                return match lease.sender.send_request(*request).await {
+                return match lease.sender.send(*request).await {
                     Ok(response) => Ok((response, lease)),
-                    Err(error) => Err(SendError::Broken(error)),
+                    Err(failed) => Err(SendError::Broken(failed.into_error())),
                 };
             }
             Err(error) => unreachable = error,

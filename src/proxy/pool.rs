@@ -7,10 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http1::SendRequest;
-
-use super::body::RequestBody;
-use super::connect::{ConnectError, connect};
+use super::connect::{ConnectError, Sender, connect};
 use crate::config::{Config, Upstream};
 
 /// Idle connections that a worker keeps to one endpoint.
@@ -71,7 +68,7 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     since: Instant,
 }
 
@@ -105,18 +102,22 @@ impl Pool {
     pub(crate) fn reuse(self: &Rc<Self>, endpoint: usize, now: Instant) -> Option<Lease> {
         let mut idle = self.idle[endpoint].borrow_mut();
         let ready = std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready())?;
+        if let Some(sender) = ready.sender.share() {
+            idle.push(Idle { sender, since: now });
+        }
         let idle_time = now.saturating_duration_since(ready.since);
         Some(Lease { pool: self.clone(), endpoint, sender: ready.sender, idle_time })
     }
 
     /// A new connection to this endpoint.
     pub(crate) async fn connect(self: &Rc<Self>, endpoint: usize) -> Result<Lease, ConnectError> {
-        let limit = self.upstream.connect_timeout;
-        let (endpoints, tls) = (&self.upstream.endpoints, self.upstream.tls.as_ref());
-        let connected = connect(&endpoints[endpoint], tls, limit).await;
+        let connected = connect(&self.upstream.endpoints[endpoint], &self.upstream).await;
         self.failed[endpoint].set(connected.is_err().then(Instant::now));
         match connected {
             Ok(sender) => {
+                if let Some(shared) = sender.share() {
+                    self.keep(endpoint, shared, Instant::now());
+                }
                 Ok(Lease { pool: self.clone(), endpoint, sender, idle_time: Duration::ZERO })
             }
             Err(error) => {
@@ -132,7 +133,7 @@ impl Pool {
         turn
     }
 
-    fn keep(&self, endpoint: usize, sender: SendRequest<RequestBody>, since: Instant) {
+    fn keep(&self, endpoint: usize, sender: Sender, since: Instant) {
         let mut idle = self.idle[endpoint].borrow_mut();
         if idle.len() < IDLE_LIMIT {
             idle.push(Idle { sender, since });
@@ -145,7 +146,7 @@ impl Pool {
 pub(crate) struct Lease {
     pool: Rc<Pool>,
     endpoint: usize,
-    pub(crate) sender: SendRequest<RequestBody>,
+    pub(crate) sender: Sender,
     /// How long it had not been used.
     idle_time: Duration,
 }
@@ -158,14 +159,15 @@ impl Lease {
     }
 
     /// Keeps it for the next request. `now` may be some ticks ago.
-    pub(crate) fn give_back(mut self, now: Instant) {
-        if self.sender.is_ready() {
-            self.pool.keep(self.endpoint, self.sender, now);
-        } else if !self.sender.is_closed() {
+    pub(crate) fn give_back(self, now: Instant) {
+        let Sender::Http1(mut sender) = self.sender else { return };
+        if sender.is_ready() {
+            self.pool.keep(self.endpoint, Sender::Http1(sender), now);
+        } else if !sender.is_closed() {
             // The connection's task has yet to see that the response is at its end.
             tokio::task::spawn_local(async move {
-                if poll_fn(|cx| self.sender.poll_ready(cx)).await.is_ok() {
-                    self.pool.keep(self.endpoint, self.sender, Instant::now());
+                if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+                    self.pool.keep(self.endpoint, Sender::Http1(sender), Instant::now());
                 }
             });
         }

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::pem::{CertifiedPair, TlsError};
-use super::{MadeFrom, provider};
+use super::{ALPN_HTTP2, MadeFrom, provider};
 
 /// What connections to others speak TLS with. Two that were made from the same are equal.
 #[derive(Clone)]
@@ -65,7 +65,12 @@ impl ClientTls {
             Some(name) => name.clone(),
             None => server_name(host).map_err(io::Error::other)?,
         };
-        TlsConnector::from(self.config.clone()).connect(name, stream).await
+        let stream = TlsConnector::from(self.config.clone()).connect(name, stream).await?;
+        let wants_http2 = self.config.alpn_protocols.iter().any(|one| one == ALPN_HTTP2);
+        if wants_http2 && stream.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
+            return Err(io::Error::other("the other side does not speak HTTP/2"));
+        }
+        Ok(stream)
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Nginx {
     child: Child,
     address: SocketAddr,
     tls: Option<SocketAddr>,
+    http2: Option<SocketAddr>,
 }
 
 impl Nginx {
@@ -27,6 +28,19 @@ impl Nginx {
     pub fn start_with_tls(settings: &str) -> Self {
         let address = closed_port();
         Self::start_on(Some((address, format!("listen {address} ssl;\n{settings}"))))
+    }
+
+    /// Likewise, with HTTP/2 on that port, and in clear text on another.
+    pub fn start_http2(settings: &str) -> Self {
+        let (address, clear) = (closed_port(), closed_port());
+        let listen = format!("listen {address} ssl http2;\nlisten {clear} http2;\n{settings}");
+        let mut nginx = Self::start_on(Some((address, listen)));
+        nginx.http2 = Some(clear);
+        nginx
+    }
+
+    pub fn http2_address(&self) -> SocketAddr {
+        self.http2.expect("it was started with HTTP/2")
     }
 
     fn start_on(tls: Option<(SocketAddr, String)>) -> Self {
@@ -52,7 +66,7 @@ impl Nginx {
             assert!(child.try_wait().unwrap().is_none(), "nginx ended");
             std::net::TcpStream::connect(address).ok()
         });
-        let nginx = Self { folder, child, address, tls };
+        let nginx = Self { folder, child, address, tls, http2: None };
         assert_eq!(Connection::tcp(address).send(&Request::get("/me/")).status, 200);
         nginx
     }

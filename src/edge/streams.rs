@@ -1,0 +1,154 @@
+//! Streams follow their token: what was let through for long is decided again while it lasts.
+//!
+//! A response of unknown length, a gRPC call or an upgraded connection can go on for hours, and
+//! was decided about once. Each is kept here with what it was decided by, and is decided again, by
+//! the newest index and the time, at least twice a second. One that would be refused now is cut.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use http::header::HOST;
+use http::{HeaderValue, Method, Uri, request};
+
+use crate::core::decide::{decide, resume};
+use crate::core::facts::{Credential, Facts};
+use crate::core::index::Index;
+use crate::core::record::{Timestamp, TokenId};
+use crate::core::verdict::{Denial, Lane, Verdict};
+
+/// Looks, of which there are twenty a second, until every stream was decided about again.
+const LOOKS: usize = 10;
+
+/// Streams that are decided about in one look at least.
+const MIN_AT_A_LOOK: usize = 64;
+
+/// The streams of one worker, no more than there are places for requests.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    followed: RefCell<Vec<Weak<Followed>>>,
+    next: Cell<usize>,
+}
+
+impl Streams {
+    /// Decides again about this one from now on, for as long as somebody keeps it.
+    pub(crate) fn follow(&self, followed: &Rc<Followed>) {
+        if !followed.is_followed.replace(true) {
+            self.followed.borrow_mut().push(Rc::downgrade(followed));
+        }
+    }
+
+    /// Decides again about some, and cuts those that would be refused.
+    pub(crate) fn look(&self, index: &Index, now: Timestamp, mut on_cut: impl FnMut(&Denial)) {
+        let mut followed = self.followed.borrow_mut();
+        let mut left = followed.len().div_ceil(LOOKS).max(MIN_AT_A_LOOK).min(followed.len());
+        while left > 0 && !followed.is_empty() {
+            left -= 1;
+            let position = self.next.get() % followed.len();
+            let Some(stream) = followed[position].upgrade() else {
+                followed.swap_remove(position);
+                continue;
+            };
+            self.next.set(position + 1);
+            if let Some(denial) = stream.refused(index, now) {
+                on_cut(&denial);
+                stream.end(denial);
+                followed.swap_remove(position);
+            }
+        }
+    }
+}
+
+/// A stream, and what it was let through by.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    /// Marked as sensitive.
+    credential: HeaderValue,
+    in_authorization: bool,
+    token: TokenId,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    client: Option<IpAddr>,
+    is_followed: Cell<bool>,
+    cut: Cell<Option<Denial>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Followed {
+    /// What a request was let through by. `None` where there is no credential.
+    pub(crate) fn new(head: &request::Parts, facts: &Facts<'_>, token: TokenId) -> Option<Self> {
+        let (credential, in_authorization) = match facts.credential {
+            Credential::Authorization(value) => (value, true),
+            Credential::Header(value) => (value, false),
+            Credential::Missing | Credential::Several { .. } => return None,
+        };
+        // The field itself, so that nothing is copied.
+        let of = |value: &&HeaderValue| value.as_bytes().as_ptr() == credential.as_ptr();
+        let mut credential = head.headers.values().find(of)?.clone();
+        credential.set_sensitive(true);
+        Some(Self {
+            credential,
+            in_authorization,
+            token,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: head.headers.get(HOST).cloned(),
+            client: facts.client,
+            is_followed: Cell::new(false),
+            cut: Cell::new(None),
+            waker: RefCell::default(),
+        })
+    }
+
+    /// Why the stream is to end, once it is.
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denial> {
+        if let Some(denial) = self.cut.get() {
+            return Poll::Ready(denial);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn end(&self, denial: Denial) {
+        self.cut.set(Some(denial));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Why it would not be let through now.
+    fn refused(&self, index: &Index, now: Timestamp) -> Option<Denial> {
+        let credential = self.credential.as_bytes();
+        let facts = Facts {
+            ambiguity: None,
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            query: self.uri.query(),
+            host: self.host(),
+            credential: match self.in_authorization {
+                true => Credential::Authorization(credential),
+                false => Credential::Header(credential),
+            },
+            client: self.client,
+        };
+        let verdict = match decide(index, &facts, now) {
+            // The slow lane recognised it, and what it recognises does not change.
+            Verdict::Slow(_) => resume(index, &facts, self.token, Lane::Cached, now),
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Deny(denial) => Some(denial),
+            Verdict::Allow(_) | Verdict::Slow(_) => None,
+        }
+    }
+
+    fn host(&self) -> Option<&str> {
+        let of_target = self.uri.authority().map(|authority| authority.as_str());
+        of_target.or_else(|| self.host.as_ref()?.to_str().ok())
+    }
+}

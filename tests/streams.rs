@@ -1,0 +1,254 @@
+//! Streams follow their token: what goes on for long is cut within a second when its token is
+//! revoked, expires, or is used from where it may not be any more. gRPC with grpcio at both ends.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::tools::{curl, python, succeed};
+use crate::support::upstream::read_request;
+use crate::support::world::{FOREIGN, SERVICE};
+use crate::support::{Connection, Gate, Home, Nginx, Request, Upstream, eventually};
+
+/// How long a stream may go on once its token is not valid any more.
+const CUT: Duration = Duration::from_secs(1);
+
+/// An upstream of server-sent events, one every 20 ms for as long as somebody listens.
+fn events() -> Upstream {
+    Upstream::raw(|mut stream| {
+        let mut buffer = Vec::new();
+        while read_request(&mut stream, &mut buffer).is_some() {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                        transfer-encoding: chunked\r\n\r\n";
+            let _ = stream.write_all(head.as_bytes());
+            while send_event(&mut stream).is_ok() {
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        }
+    })
+}
+
+fn send_event(stream: &mut TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"9\r\ndata: x\n\n\r\n")
+}
+
+fn start(upstream: &Upstream) -> (Home, Gate) {
+    let mut home = Home::new();
+    home.forward_to(upstream.address());
+    let gate = Gate::start(&home);
+    (home, gate)
+}
+
+/// A connection on which events come in.
+fn listening(gate: &Gate, token: &str) -> Connection {
+    let mut connection = eventually("a token that was just made is in force", || {
+        let mut connection = gate.connect();
+        connection.write(&Request::get("/free/events").token(token).bytes());
+        connection.read_head().unwrap().starts_with("HTTP/1.1 200").then_some(connection)
+    });
+    connection.take(28);
+    connection
+}
+
+/// Reads to the end; how long that took, and whether it was the end of the body.
+fn cut(connection: &mut Connection) -> (Duration, bool) {
+    let began = Instant::now();
+    let rest = connection.rest();
+    (began.elapsed(), rest.ends_with(b"0\r\n\r\n"))
+}
+
+#[test]
+fn an_event_stream_ends_when_its_token_is_revoked_and_no_other_does() {
+    let upstream = events();
+    let (home, gate) = start(&upstream);
+    let (id, token) = home.make_token(&["--grant", "job_admin"]);
+    let mut connection = listening(&gate, &token);
+    let mut other = listening(&gate, SERVICE);
+    home.run(&["token", "revoke", &id.to_string()]);
+    let (took, is_whole) = cut(&mut connection);
+    assert!(took < CUT && !is_whole, "{took:?} {is_whole}");
+    other.take(1000);
+    let counted = || {
+        let count = gate.metrics().sum("portcullis_streams_cut_total", &[("reason", "revoked")]);
+        (count == 1.0).then_some(())
+    };
+    eventually("it is counted", counted);
+}
+
+#[test]
+fn an_event_stream_ends_when_its_token_expires() {
+    let upstream = events();
+    let (home, gate) = start(&upstream);
+    let (_, token) = home.make_token(&["--grant", "job_admin", "--expires", "3s"]);
+    let made = Instant::now();
+    let mut connection = listening(&gate, &token);
+    let (_, is_whole) = cut(&mut connection);
+    let took = made.elapsed();
+    assert!(!is_whole && took < Duration::from_secs(4) + CUT, "{took:?}");
+}
+
+#[test]
+fn an_event_stream_ends_when_ip_rules_exclude_it() {
+    let upstream = events();
+    let (home, gate) = start(&upstream);
+    let mut connection = listening(&gate, SERVICE);
+    let mut foreign = listening(&gate, FOREIGN);
+    home.run(&["ip-rule", "allow", "--account", "1", "192.0.2.0/24"]);
+    home.run(&["ip-rule", "enable", "--account", "1"]);
+    let (took, is_whole) = cut(&mut connection);
+    assert!(took < CUT && !is_whole, "{took:?} {is_whole}");
+    foreign.take(1000);
+}
+
+#[test]
+fn over_http_2_only_the_stream_is_reset() {
+    let upstream = events();
+    let (home, gate) = start(&upstream);
+    let (id, token) = home.make_token(&["--grant", "job_admin"]);
+    drop(listening(&gate, &token));
+    let mut command = curl();
+    command.args(["--http2-prior-knowledge", "--no-buffer"]);
+    command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    command.arg(gate.url("/free/events")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "data: x\n");
+    drop(child.stdout.take());
+    home.run(&["token", "revoke", &id.to_string()]);
+    let output = child.wait_with_output().unwrap();
+    assert!(!output.status.success());
+}
+
+/// A gRPC server.
+struct Grpc {
+    child: Child,
+    port: u16,
+}
+
+impl Grpc {
+    fn start() -> Self {
+        let mut child =
+            peer(&["serve"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        Self { child, port: line.trim().parse().unwrap() }
+    }
+
+    /// A gate before it that speaks HTTP/2 to it.
+    fn gate(&self) -> (Home, Gate) {
+        let mut home = Home::new();
+        home.forward_to(format!("127.0.0.1:{}", self.port)).set("upstreams.api", "http2", "true");
+        home.add_routes("[[route]]\npath = \"/grpc.Service/both\"\nrequires = \"authenticated\"\n");
+        for kind in ["unary", "down", "up"] {
+            let path = format!("/grpc.Service/{kind}");
+            home.add_routes(&format!(
+                "[[route]]\npath = \"{path}\"\nrequires = \"authenticated\"\n"
+            ));
+        }
+        let gate = Gate::start(&home);
+        (home, gate)
+    }
+}
+
+impl Drop for Grpc {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn peer(arguments: &[&str]) -> Command {
+    let mut command = python();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/grpc/peer.py");
+    command.arg(script).args(arguments);
+    command
+}
+
+fn call(gate: &Gate, token: &str, kind: &str, count: &str) -> Vec<String> {
+    let port = gate.address().port().to_string();
+    let output = succeed(&mut peer(&["call", &port, token, kind, count]));
+    output.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn grpc_calls_of_all_four_kinds_pass_with_their_trailers() {
+    let grpc = Grpc::start();
+    let (_home, gate) = grpc.gate();
+    assert_eq!(call(&gate, SERVICE, "unary", "0"), ["echo hello", "kept", "status OK"]);
+    assert_eq!(call(&gate, SERVICE, "down", "3"), ["0", "1", "2", "status OK"]);
+    assert_eq!(call(&gate, SERVICE, "up", "4"), ["6", "status OK"]);
+    let both = call(&gate, SERVICE, "both", "3");
+    assert_eq!(both, ["echo 0", "echo 1", "echo 2", "status OK"]);
+}
+
+#[test]
+fn a_grpc_call_that_is_denied_gets_a_status() {
+    let grpc = Grpc::start();
+    let (_home, gate) = grpc.gate();
+    assert_eq!(call(&gate, "", "unary", "0"), ["status UNAUTHENTICATED Invalid token."]);
+    assert_eq!(
+        call(&gate, "no-such-token-at-all", "both", "2"),
+        ["status UNAUTHENTICATED Invalid token."]
+    );
+    drop(grpc);
+    assert_eq!(call(&gate, SERVICE, "unary", "0"), ["status UNAVAILABLE Bad gateway."]);
+}
+
+/// A call that goes on for ever, from its first answer.
+fn endless(gate: &Gate, token: &str, kind: &str, count: &str) -> (Child, BufReader<ChildStdout>) {
+    let port = gate.address().port().to_string();
+    let mut child =
+        peer(&["call", &port, token, kind, count]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    (child, lines)
+}
+
+#[test]
+fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
+    let grpc = Grpc::start();
+    let (home, gate) = grpc.gate();
+    for (kind, count) in [("down", "1000000"), ("both", "-1")] {
+        let (id, token) = home.make_token(&["--grant", "job_admin"]);
+        eventually("the token is in force", || {
+            (gate.status("/grpc.Service/none", &token) != 401).then_some(())
+        });
+        let (mut child, lines) = endless(&gate, &token, kind, count);
+        home.run(&["token", "revoke", &id.to_string()]);
+        let began = Instant::now();
+        let last = lines.lines().map_while(Result::ok).last().unwrap();
+        assert_eq!(last, "status UNAUTHENTICATED Invalid token.", "{kind}");
+        assert!(began.elapsed() < CUT, "{kind}: {:?}", began.elapsed());
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn http_2_is_spoken_to_an_upstream_with_and_without_tls() {
+    let mut home = Home::new();
+    let authority = crate::support::Authority::new(home.folder(), "authority");
+    authority.issue("server", "server", "DNS:localhost");
+    let path = |name: &str| home.path(name).display().to_string();
+    let nginx = Nginx::start_http2(&format!(
+        "ssl_certificate {};\nssl_certificate_key {};",
+        path("server.crt"),
+        path("server.key")
+    ));
+    home.forward_to(nginx.http2_address()).set("upstreams.api", "http2", "true");
+    let gate = Gate::start(&home);
+    for _ in 0..3 {
+        assert_eq!(gate.get("/me/", SERVICE).text(), "account=1 authorization=\n");
+    }
+    let upload = Request::new("POST", "/me/").token(SERVICE).body(&[b'x'; 200_000]);
+    assert_eq!(gate.send(&upload).status, 200);
+    drop(gate);
+    let endpoint = format!(r#"["https://localhost:{}"]"#, nginx.tls_address().port());
+    home.set("upstreams.api", "endpoints", &endpoint);
+    home.set("upstreams.api", "tls", r#"{ ca = "authority.crt" }"#);
+    let gate = Gate::start(&home);
+    for _ in 0..3 {
+        assert_eq!(gate.get("/me/", SERVICE).text(), "account=1 authorization=\n");
+    }
+}
