@@ -89,14 +89,20 @@ impl<'r> Credential<'r> {
     /// The token in it, checked by the grammar.
     #[inline]
     pub(crate) fn token(self) -> Result<&'r [u8], CredentialError> {
-        let token = match self {
-            Self::Missing => return Err(CredentialError::Missing),
-            Self::Several { .. } => return Err(CredentialError::Several),
-            Self::Authorization(value) => after_scheme(value).ok_or(CredentialError::Scheme)?,
-            Self::Header(value) => value,
-        };
+        let token = self.presented()?;
         token::check(token).map_err(CredentialError::Malformed)?;
         Ok(token)
+    }
+
+    /// What is in it, whether it could be a token or not.
+    #[inline]
+    pub(crate) fn presented(self) -> Result<&'r [u8], CredentialError> {
+        match self {
+            Self::Missing => Err(CredentialError::Missing),
+            Self::Several { .. } => Err(CredentialError::Several),
+            Self::Authorization(value) => after_scheme(value).ok_or(CredentialError::Scheme),
+            Self::Header(value) => Ok(value),
+        }
     }
 
     /// Whether an accepted scheme was sent: then the challenge says that the token is at fault

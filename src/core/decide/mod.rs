@@ -28,11 +28,11 @@ use permission::permission;
 use steps::{account, account_scope, ip_rules, route, validity};
 
 use super::facts::{CredentialError, Facts};
-use super::index::{Index, Token};
-use super::path;
+use super::index::{IdKey, Index, Sought, Token};
+use super::path::{self, Allowed};
 use super::record::{Timestamp, TokenId};
-use super::routes::{Captures, Lookup, Requires, Route};
-use super::token::{Malformed, has_our_prefix};
+use super::routes::{Captures, Lookup, Project, Requires, Route};
+use super::token::{FOREIGN_LEN, Malformed, has_our_prefix};
 use super::verdict::{Bearer, Caller, Denial, Lane, Permit, Reason, SlowRequest, Verdict};
 
 /// A step of the decision.
@@ -150,15 +150,22 @@ pub(super) fn judge<'i, T: Trace>(
     now: Timestamp,
     trace: &mut T,
 ) -> Verdict<'i> {
-    // The look-up waits for memory while the path is checked and its route found.
-    let presented = facts.credential.token().map(|secret| (secret, index.seek(secret)));
-    let judged = request(index, facts, trace).and_then(|target| {
+    // Memory brings what the look-up needs meanwhile: the token's slot while credential and path
+    // are checked, and what that points to while the route is found.
+    let mut sought = seek(index, facts);
+    let presented = facts.credential.token();
+    let request = canonical(index, facts, trace).and_then(|forms| {
+        sought.iter_mut().for_each(|sought| index.approach(sought));
+        target(index, facts, forms, trace)
+    });
+    let judged = request.and_then(|target| {
         if let Some(permit) = public(index, &target) {
             return Ok(Verdict::Allow(permit));
         }
+        seek_id(index, facts, &target);
         let case = Case { index, facts, target: &target };
-        let (secret, sought) = credential(&case, presented, trace)?;
-        match index.find_sought(sought, secret) {
+        let secret = credential(&case, presented, trace)?;
+        match sought.and_then(|sought| index.find_sought(sought, secret)) {
             Some(token) => {
                 trace.pass(Step::Token, || format!("token {}, found by digest", token.id));
                 admit(index, facts, &target, token, Lane::Fast, now, trace).map(Verdict::Allow)
@@ -167,6 +174,27 @@ pub(super) fn judge<'i, T: Trace>(
         }
     });
     judged.unwrap_or_else(Verdict::Deny)
+}
+
+/// Begins to look up what is presented as a token, unless it is far too long for one.
+#[inline]
+fn seek<'i>(index: &'i Index, facts: &Facts<'_>) -> Option<Sought<'i>> {
+    let presented = facts.credential.presented().ok()?;
+    (presented.len() <= *FOREIGN_LEN.end()).then(|| index.seek(presented))
+}
+
+/// Begins to look up the id that the project follows from, in the account that the path names: it
+/// is the token's, or the request is refused before.
+#[inline]
+fn seek_id(index: &Index, facts: &Facts<'_>, target: &Target<'_>) {
+    let seek = |route: &Route| {
+        let Project::Index { index: name, capture } = &route.project else { return None };
+        let number = |capture| id(target.captures.text(facts.path, capture));
+        let key = IdKey { account: number(route.account?)?, id: number(*capture)?, index: *name };
+        index.seek_id(key);
+        Some(())
+    };
+    target.route.and_then(seek);
 }
 
 /// What is decided about.
@@ -190,16 +218,31 @@ pub(super) fn request<'i, T: Trace>(
     facts: &Facts<'_>,
     trace: &mut T,
 ) -> Result<Target<'i>, Denial> {
-    let policy = index.policy();
-    let bad = |trace: &mut T, detail: &dyn std::fmt::Display, fix: &str| {
-        trace.fail(Step::Request, || detail.to_string(), || Fix::advice(fix));
-        refuse(facts, Reason::BadRequest, None, Lane::None)
-    };
+    let forms = canonical(index, facts, trace)?;
+    target(index, facts, forms, trace)
+}
+
+/// Step 0, what holds for every route: which forms its path has that few may have.
+#[inline]
+fn canonical<T: Trace>(index: &Index, facts: &Facts<'_>, trace: &mut T) -> Result<Allowed, Denial> {
     if let Some(ambiguity) = facts.ambiguity {
-        return Err(bad(trace, &ambiguity, "the client must send one unambiguous message"));
+        let fix = "the client must send one unambiguous message";
+        return Err(bad_request(facts, trace, &ambiguity, fix));
     }
-    let forms = path::check(facts.path, policy.allow_in_path)
-        .map_err(|error| bad(trace, &error, "the client must send the canonical path"))?;
+    path::check(facts.path, index.policy().allow_in_path).map_err(|error| {
+        bad_request(facts, trace, &error, "the client must send the canonical path")
+    })
+}
+
+/// Step 0, what is asked for.
+#[inline]
+fn target<'i, T: Trace>(
+    index: &'i Index,
+    facts: &Facts<'_>,
+    forms: Allowed,
+    trace: &mut T,
+) -> Result<Target<'i>, Denial> {
+    let policy = index.policy();
     let target = match policy.routes.lookup(facts.method, facts.host, facts.path) {
         Lookup::Route(route, captures) => {
             Target { route: Some(route), captures, method_missing: false }
@@ -213,10 +256,21 @@ pub(super) fn request<'i, T: Trace>(
     };
     if !forms.is_none() && target.route.is_some_and(|route| route.captures) {
         let detail = "`allow_in_path` does not hold on routes with captures";
-        return Err(bad(trace, &detail, "the client must send the canonical path"));
+        let fix = "the client must send the canonical path";
+        return Err(bad_request(facts, trace, &detail, fix));
     }
     trace.pass(Step::Request, || "one message, canonical path".to_owned());
     Ok(target)
+}
+
+fn bad_request<T: Trace>(
+    facts: &Facts<'_>,
+    trace: &mut T,
+    detail: &dyn std::fmt::Display,
+    fix: &str,
+) -> Denial {
+    trace.fail(Step::Request, || detail.to_string(), || Fix::advice(fix));
+    refuse(facts, Reason::BadRequest, None, Lane::None)
 }
 
 /// Past step 0 nothing else is asked on a public route.

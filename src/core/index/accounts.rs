@@ -8,9 +8,13 @@ use foldhash::fast::FixedState;
 
 use super::account::Account;
 use super::positions::Positions;
+use super::prefetch::prefetch_run;
 use super::runs::Runs;
 use crate::core::ip::IpRules;
 use crate::core::record::AccountId;
+
+/// Words that most accounts need no more of.
+const MOST: usize = 40;
 
 /// The accounts, found by number or, as tokens do, by position.
 #[derive(Debug, Default)]
@@ -25,6 +29,12 @@ impl Accounts {
     #[inline]
     pub(super) fn at(&self, position: u32) -> Account<'_> {
         Account::starting_at(self.words.starting_at(position), &self.aside)
+    }
+
+    /// Asks memory for an account.
+    #[inline]
+    pub(super) fn touch(&self, position: u32) {
+        prefetch_run(self.words.starting_at(position), MOST);
     }
 
     pub(super) fn find(&self, id: AccountId) -> Option<Account<'_>> {

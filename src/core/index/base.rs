@@ -50,20 +50,26 @@ impl Base {
         self.table.find(bits).is_some()
     }
 
-    /// The token of these bits. Its account is the base's: the overlay may know a newer one.
-    #[inline]
-    pub(super) fn find(&self, bits: Bits) -> Option<Token<'_>> {
-        self.table.find(bits).map(|slot| self.view(slot))
-    }
-
     /// Asks memory for where the token of these bits would be.
     #[inline]
     pub(super) fn touch(&self, bits: Bits) {
         self.table.touch(bits);
     }
 
+    /// The slot of these bits; asks memory for what it points to.
     #[inline]
-    fn view<'i>(&'i self, slot: &Slot) -> Token<'i> {
+    pub(super) fn approach(&self, bits: Bits) -> Option<&Slot> {
+        let slot = self.table.find(bits)?;
+        self.accounts.touch(slot.account);
+        if let Some(position) = slot.details() {
+            self.details.touch(position);
+        }
+        Some(slot)
+    }
+
+    /// The token of a slot. Its account is the base's: the overlay may know a newer one.
+    #[inline]
+    pub(super) fn view<'i>(&'i self, slot: &Slot) -> Token<'i> {
         let detail = self.detail(slot);
         Token {
             id: id_of(slot, &detail),
@@ -93,12 +99,6 @@ impl Base {
         for account in unchanged.chain(overlay.accounts().map(OwnedAccount::view)) {
             next.add_account(account)?;
         }
-        for slot in self.table.iter().filter(|slot| !overlay.contains(slot.bits)) {
-            next.add_copy(slot, &self.view(slot))?;
-        }
-        for (bits, token) in overlay.tokens() {
-            next.add_owned(bits, token)?;
-        }
         for (key, row) in self.ids.iter().filter(|(key, _)| overlay.id(*key).is_none()) {
             next.add_id(key, Some(row))?;
         }
@@ -109,7 +109,26 @@ impl Base {
         kept.chain(overlay.slow.iter().filter_map(|(_, token)| token)).for_each(|token| {
             next.slow.insert(token.clone());
         });
-        Ok(next.finish())
+        let table = self.fold_tokens(overlay, &mut next)?;
+        Ok(Self { table, ..next.finish() })
+    }
+
+    /// The next base's table, made a part at a time, so that hardly more than both is in memory.
+    fn fold_tokens(&self, overlay: &Overlay, next: &mut BaseBuilder) -> Result<Table, IndexError> {
+        let mut changed: Vec<(Bits, &OwnedToken)> = overlay.tokens().collect();
+        changed.sort_unstable_by_key(|(bits, _)| *bits);
+        let mut changed = changed.into_iter().peekable();
+        Table::by_ranges(self.table.len() + overlay.added(), |range, slots| {
+            for slot in self.table.range(range.clone()) {
+                if !overlay.contains(slot.bits) {
+                    slots.push(next.copied(slot, &self.view(slot))?);
+                }
+            }
+            while let Some((bits, token)) = changed.next_if(|(bits, _)| range.contains(&bits[0])) {
+                slots.push(next.owned(bits, token)?);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -169,7 +188,9 @@ impl BaseBuilder {
             Verifier::Digest { .. } | Verifier::Sha256(_) => {
                 let Some(bits) = fast_bits(&record.verifier, &policy.keys) else { return Ok(()) };
                 self.has_sha256 |= matches!(record.verifier, Verifier::Sha256(_));
-                self.add_owned(bits, &OwnedToken::new(record, &policy.permission_sets))
+                let slot = self.owned(bits, &OwnedToken::new(record, &policy.permission_sets))?;
+                self.slots.push(slot);
+                Ok(())
             }
             Verifier::Hash { .. } | Verifier::Introspect { .. } => {
                 self.slow.insert(Arc::new(SlowToken::new(record, policy)));
@@ -178,7 +199,8 @@ impl BaseBuilder {
         }
     }
 
-    fn add_owned(&mut self, bits: Bits, token: &OwnedToken) -> Result<(), IndexError> {
+    /// The slot of a token that was in no base.
+    fn owned(&mut self, bits: Bits, token: &OwnedToken) -> Result<Slot, IndexError> {
         let OwnedToken { id, account, revoked, expires, grants, extra } = token;
         let slot = Slot {
             bits,
@@ -187,35 +209,34 @@ impl BaseBuilder {
             details: if *revoked { REVOKED } else { 0 },
             ..Slot::EMPTY
         };
-        self.add_slot(slot, *id, extra, grants)
+        self.slot(slot, *id, extra, grants)
     }
 
-    /// Adds a token of another base.
-    fn add_copy(&mut self, slot: &Slot, token: &Token<'_>) -> Result<(), IndexError> {
+    /// The slot of a token of another base.
+    fn copied(&mut self, slot: &Slot, token: &Token<'_>) -> Result<Slot, IndexError> {
         let account = self.position(token.id, token.account.id())?;
         let extra = Extra {
             user: token.user,
             not_before: token.not_before,
             allow_ips: token.allow_ips.cloned(),
         };
-        self.add_slot(Slot { account, ..*slot }, token.id, &extra, token.grants.bytes())
+        self.slot(Slot { account, ..*slot }, token.id, &extra, token.grants.bytes())
     }
 
-    /// Adds a slot with its number and details put where they now are.
-    fn add_slot(
+    /// A slot with its number and details put where they now are.
+    fn slot(
         &mut self,
         slot: Slot,
         id: TokenId,
         extra: &Extra,
         grants: &[u8],
-    ) -> Result<(), IndexError> {
+    ) -> Result<Slot, IndexError> {
         let narrow = u32::try_from(id).ok().filter(|id| *id != WIDE_ID);
         let wide = narrow.is_none().then_some(id);
         let details = self.details.add(wide, extra, grants);
         let position = details.map_err(|_| IndexError::Full("grants"))?.unwrap_or(NOTHING);
         let details = slot.details & REVOKED | position;
-        self.slots.push(Slot { id: narrow.unwrap_or(WIDE_ID), details, ..slot });
-        Ok(())
+        Ok(Slot { id: narrow.unwrap_or(WIDE_ID), details, ..slot })
     }
 
     fn position(&self, token: TokenId, account: AccountId) -> Result<u32, IndexError> {

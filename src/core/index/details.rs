@@ -3,6 +3,7 @@
 //! Most tokens carry the same few grants as others; what was just packed is not packed again.
 
 use super::grants::{self, Grants};
+use super::prefetch::prefetch_run;
 use super::runs::Runs;
 use super::token::Extra;
 use crate::core::ip::PrefixSet;
@@ -10,6 +11,9 @@ use crate::core::record::{Licence, Timestamp, TokenId, TokenUser};
 
 /// Runs that are remembered while details are added, so that equal ones are kept once.
 const RECENT: usize = 1 << 12;
+
+/// Bytes that most tokens need no more of.
+const MOST: usize = 32;
 
 const WIDE_ID: u8 = 1;
 const USER: u8 = 1 << 1;
@@ -56,6 +60,12 @@ impl Details {
             [fields, grants::ASIDE, rest @ ..] => self.with_aside(*fields, rest),
             _ => Detail { grants: Grants::starting_at(bytes), ..Detail::NOTHING },
         }
+    }
+
+    /// Asks memory for the details at a position.
+    #[inline]
+    pub(super) fn touch(&self, position: u32) {
+        prefetch_run(self.runs.starting_at(position), MOST);
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::hash::BuildHasher as _;
 
 use super::positions::Positions;
+use super::prefetch::prefetch;
 use super::runs::Runs;
 use crate::core::record::{AccountId, Category, IdRecord, ProjectId};
 use crate::core::routes::{IndexNameId, Routes};
@@ -72,6 +73,14 @@ impl IdRows {
     pub(super) fn find(&self, key: IdKey) -> Option<IdRow> {
         let found = self.positions.find(key.hash(), |at| read(&self.rows, at).0 == key)?;
         read(&self.rows, found).1
+    }
+
+    /// Asks memory for the row of a key.
+    #[inline]
+    pub(super) fn touch(&self, key: IdKey) {
+        if let Some(position) = self.positions.first(key.hash()) {
+            prefetch(&self.rows.starting_at(position)[0]);
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (IdKey, IdRow)> {

@@ -13,6 +13,7 @@ mod ids;
 mod overlay;
 mod partition;
 mod positions;
+mod prefetch;
 mod runs;
 mod slow;
 mod table;
@@ -31,7 +32,7 @@ use base::{Base, BaseBuilder};
 pub(crate) use ids::{IdKey, IdRow};
 use overlay::Overlay;
 use slow::SlowView;
-use table::Bits;
+use table::{Bits, Slot};
 
 use super::digest::{DigestKey, DigestKeys};
 use super::path::Allowed;
@@ -104,9 +105,13 @@ impl fmt::Debug for Candidate {
     }
 }
 
-/// A look-up that has begun: the digest under the current key.
+/// A look-up that has begun.
 #[derive(Clone, Copy)]
-pub(crate) struct Sought(Bits);
+pub(crate) struct Sought<'i> {
+    /// The digest under the current key.
+    bits: Bits,
+    slot: Option<&'i Slot>,
+}
 
 /// Bytes of a base's parts, slack included. Slow tokens are not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,21 +255,40 @@ impl Index {
     /// Begins to look a secret up: what memory has to bring is on its way while the caller does
     /// something else.
     #[inline]
-    pub(crate) fn seek(&self, secret: &[u8]) -> Sought {
+    pub(crate) fn seek(&self, secret: &[u8]) -> Sought<'_> {
         let bits = bits(&self.policy.keys.current().digest(secret).0);
         self.base.touch(bits);
-        Sought(bits)
+        Sought { bits, slot: None }
+    }
+
+    /// Goes on with it: what the token points to is on its way as well.
+    #[inline]
+    pub(crate) fn approach<'i>(&'i self, sought: &mut Sought<'i>) {
+        sought.slot = self.base.approach(sought.bits);
+    }
+
+    /// Begins to look for the row of a key, likewise.
+    #[inline]
+    pub(crate) fn seek_id(&self, key: IdKey) {
+        self.base.ids.touch(key);
     }
 
     /// The fast token that this secret is, by any digest key or by SHA-256.
     pub(crate) fn find_secret(&self, secret: &[u8]) -> Option<Token<'_>> {
-        self.find_sought(self.seek(secret), secret)
+        let mut sought = self.seek(secret);
+        self.approach(&mut sought);
+        self.find_sought(sought, secret)
     }
 
     /// Likewise, where the look-up has begun.
     #[inline]
-    pub(crate) fn find_sought(&self, Sought(bits): Sought, secret: &[u8]) -> Option<Token<'_>> {
-        self.find_bits(bits).or_else(|| self.find_otherwise(secret))
+    pub(crate) fn find_sought<'i>(
+        &'i self,
+        sought: Sought<'i>,
+        secret: &[u8],
+    ) -> Option<Token<'i>> {
+        let Sought { bits, slot } = sought;
+        self.find(bits, slot).or_else(|| self.find_otherwise(secret))
     }
 
     /// The fast token that this secret is by another key than the current one.
@@ -337,14 +361,19 @@ impl Index {
         self.overlay.id(key).unwrap_or_else(|| self.base.ids.find(key))
     }
 
-    #[inline]
     fn find_bits(&self, bits: Bits) -> Option<Token<'_>> {
+        self.find(bits, self.base.approach(bits))
+    }
+
+    /// The token of these bits, which in the base is in this slot.
+    #[inline]
+    fn find<'i>(&'i self, bits: Bits, slot: Option<&'i Slot>) -> Option<Token<'i>> {
         if self.overlay.has_tokens()
             && let Some(token) = self.overlay.token(bits)
         {
             return Some(token.view(self.account(token.account)?, false));
         }
-        let mut token = self.base.find(bits)?;
+        let mut token = self.base.view(slot?);
         if self.overlay.has_accounts()
             && let Some(account) = self.overlay.account(token.account.id())
         {

@@ -6,6 +6,7 @@
 //! computes the place and compares. One bucket in some thousand finds no pilot: its tokens are
 //! strays, looked up by binary search. Whoever could choose digests could make strays, no more.
 
+use super::prefetch::prefetch;
 use super::table::{Bits, Slot};
 
 /// Digests of a bucket, on average.
@@ -61,8 +62,7 @@ impl Partition {
     #[inline]
     pub(super) fn touch(&self, bits: Bits, rest: u64) {
         let pilot = self.pilots[scale(rest, self.pilots.len()).0];
-        // Nothing depends on what is read, so that the processor goes on before it is there.
-        std::hint::black_box(self.slots[place(bits, pilot, self.slots.len())].id);
+        prefetch(&self.slots[place(bits, pilot, self.slots.len())]);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {

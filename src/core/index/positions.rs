@@ -24,6 +24,13 @@ impl Positions {
         self.place_of(hash, is_it).ok().map(|place| self.places[place])
     }
 
+    /// The position where the search for a hash begins, which most often is that of its key.
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> Option<u32> {
+        let place = scale(hash, self.places.len())?;
+        Some(self.places[place]).filter(|position| *position != FREE)
+    }
+
     /// Notes where a key's run is, and returns where it was.
     pub(super) fn insert(
         &mut self,

@@ -4,6 +4,8 @@
 //! (`partition.rs`). A look-up reads one byte of a small table, and one slot: hits and misses cost
 //! the same single cache line.
 
+use std::ops::RangeInclusive;
+
 use super::partition::{Partition, scale};
 
 /// The first 128 bits of a digest: what the index tells tokens apart by. It is made with a key
@@ -83,16 +85,55 @@ impl Table {
         self.partitions[partition].find(bits, rest)
     }
 
-    /// Reads the slot that [`Table::find`] will, and does not wait for it.
+    /// Asks memory for the slot that [`Table::find`] will read.
     #[inline]
     pub(super) fn touch(&self, bits: Bits) {
         let (partition, rest) = scale(bits[0], self.partitions.len());
         self.partitions[partition].touch(bits, rest);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.partitions.iter().flat_map(Partition::iter)
+    /// A table of about `len` slots, made partition by partition: `fill` is asked in turn for the
+    /// slots whose digests begin in a range, each digest once. Nothing but one partition's slots
+    /// is in memory twice.
+    pub(super) fn by_ranges<E>(
+        len: usize,
+        mut fill: impl FnMut(RangeInclusive<u64>, &mut Vec<Slot>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let count = partitions(len);
+        let (mut slots, mut total) = (Vec::new(), 0);
+        let partition = |number| {
+            slots.clear();
+            fill(range(number, count), &mut slots)?;
+            total += slots.len();
+            Ok(Partition::new(&slots, count))
+        };
+        let partitions = (0..count).map(partition).collect::<Result<Box<[Partition]>, E>>()?;
+        Ok(Self { partitions, len: total })
     }
+
+    /// The slots whose digests begin in a range, in no order.
+    pub(super) fn range(&self, range: RangeInclusive<u64>) -> impl Iterator<Item = &Slot> {
+        let count = self.partitions.len();
+        let partitions = scale(*range.start(), count).0..=scale(*range.end(), count).0;
+        let slots = self.partitions[partitions].iter().flat_map(Partition::iter);
+        slots.filter(move |slot| range.contains(&slot.bits[0]))
+    }
+
+    #[cfg(test)]
+    fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.range(0..=u64::MAX)
+    }
+}
+
+/// Partitions of a table of so many slots.
+fn partitions(len: usize) -> usize {
+    len.div_ceil(PARTITION_TOKENS).max(1)
+}
+
+/// The first words of digests that [`scale`] puts into this partition of so many.
+fn range(number: usize, count: usize) -> RangeInclusive<u64> {
+    let start = |number: usize| ((number as u128) << 64).div_ceil(count as u128);
+    start(number) as u64..=(start(number + 1) - 1) as u64
 }
 
 /// Collects slots. What it holds moves into the table chunk by chunk, so that both together are
@@ -111,7 +152,7 @@ impl TableBuilder {
     /// given is kept.
     pub(super) fn finish(self, change: impl Fn(&mut Slot)) -> Table {
         let len = self.slots.0.iter().map(Vec::len).sum::<usize>();
-        let count = len.div_ceil(PARTITION_TOKENS).max(1);
+        let count = partitions(len);
         let mut whole = Vec::new();
         let partition = |slots: Chunked| {
             whole.clear();
@@ -203,6 +244,34 @@ mod tests {
                     prop_assert_eq!(found, map.get(&bits).copied());
                 }
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_of_partitions_are_where_digests_are_scaled_to(word: u64, count in 1_usize..900) {
+            let (number, _) = scale(word, count);
+            prop_assert!(range(number, count).contains(&word));
+            prop_assert_eq!(*range(count - 1, count).end(), u64::MAX);
+            if number > 0 {
+                let before = range(number - 1, count);
+                prop_assert_eq!(*before.end() + 1, *range(number, count).start());
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_made_by_ranges_of_another_holds_the_same() {
+        let tokens: Vec<Bits> = (0..90_000_u64)
+            .map(|id| [id.wrapping_mul(0x9e37_79b9_7f4a_7c15), id.wrapping_mul(0xd134_2543)])
+            .collect();
+        let (table, map) = table(&tokens);
+        for len in [1, 40_000, 90_000, 400_000] {
+            let copied = Table::by_ranges(len, |range, slots| {
+                slots.extend(table.range(range));
+                Ok::<_, std::convert::Infallible>(())
+            });
+            assert_holds(&copied.unwrap(), &map);
         }
     }
 

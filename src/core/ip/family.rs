@@ -1,7 +1,7 @@
 //! The rules of one address family: a short list, or tables once there are many.
 
 use super::Judgement;
-use super::groups;
+use super::few;
 use super::prefix::{Entry, Word};
 use super::steps::Steps;
 
@@ -12,7 +12,7 @@ pub(super) const FEW_LIMIT: usize = 32;
 /// The compiled rules of one family, each prefix once.
 #[derive(Clone, Debug)]
 pub(super) enum Family<W: Word> {
-    /// In groups.
+    /// In one run of words.
     Few(Box<[u32]>),
     /// Flattened for judging.
     Many(Box<Many<W>>),
@@ -41,14 +41,14 @@ impl<W: Word> Family<W> {
             let steps = Steps::compile(&entries);
             return Self::Many(Box::new(Many { steps, entries: entries.into_boxed_slice() }));
         }
-        Self::Few(groups::pack(entries))
+        Self::Few(few::pack(entries))
     }
 
     /// What the most specific matching rule says.
     #[inline]
     pub(super) fn judge(&self, address: W) -> Judgement {
         match self {
-            Self::Few(words) => groups::judge(words, address).into(),
+            Self::Few(words) => few::judge(words, address).into(),
             Self::Many(many) => many.steps.judge(address),
         }
     }
@@ -56,7 +56,7 @@ impl<W: Word> Family<W> {
     /// The most specific matching rule. Slower than [`Family::judge`]: it is for people.
     pub(super) fn matching(&self, address: W) -> Option<Entry<W>> {
         match self {
-            Self::Few(words) => groups::rule(words, address),
+            Self::Few(words) => few::rule(words, address),
             Self::Many(many) => many.matching(address),
         }
     }
@@ -64,12 +64,12 @@ impl<W: Word> Family<W> {
     /// Every rule, in an order of no meaning.
     pub(super) fn entries(&self) -> Vec<Entry<W>> {
         match self {
-            Self::Few(words) => groups::entries(words).collect(),
+            Self::Few(words) => few::entries(words),
             Self::Many(many) => many.entries.to_vec(),
         }
     }
 
-    /// The words of [`groups`], where there are few rules.
+    /// The words of [`few`], where there are few rules.
     pub(super) fn few(&self) -> Option<&[u32]> {
         match self {
             Self::Few(words) => Some(words),

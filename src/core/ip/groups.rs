@@ -1,9 +1,8 @@
-//! Few rules in one run of words: prefixes of one length and action together.
+//! Rules as prefixes of one length and action together.
 //!
 //! A group is a head (length, action, how many) and its networks, each in as many words as its
 //! length takes; the most specific groups come first. A look-up masks the address once for a group
-//! and compares it with all of the group's networks at a time. The words can be copied to
-//! anywhere, for instance behind the account that they are of.
+//! and compares it with all of the group's networks at a time.
 
 use super::prefix::{Entry, Word};
 use crate::core::record::Action;
@@ -11,7 +10,7 @@ use crate::core::record::Action;
 const DENY: u32 = 1 << 8;
 const COUNT_SHIFT: u32 = 16;
 
-/// Packs rules, each prefix once, in any order: fewer than 2^16.
+/// Packs rules, each prefix once, in any order: fewer than 2^15.
 pub(super) fn pack<W: Word>(mut entries: Vec<Entry<W>>) -> Box<[u32]> {
     let group = |entry: &Entry<W>| (std::cmp::Reverse(entry.position().1), entry.action());
     entries.sort_by_key(group);
@@ -72,14 +71,21 @@ impl<'a> Group<'a> {
     fn contains<W: Word>(&self, address: W) -> bool {
         let wanted = address.network(self.length).words();
         match width(self.length) {
-            // Without a way out before the end: then the compiler compares several at a time.
-            1 => self.networks.iter().fold(false, |found, word| found | (*word == wanted[0])),
-            width => {
-                let mut networks = self.networks.chunks_exact(width);
-                networks.any(|words| words == &wanted[..width])
-            }
+            1 => has::<1>(self.networks, wanted),
+            2 => has::<2>(self.networks, wanted),
+            3 => has::<3>(self.networks, wanted),
+            _ => has::<4>(self.networks, wanted),
         }
     }
+}
+
+/// Without a way out before the end: then the compiler compares several at a time.
+#[inline]
+fn has<const WIDTH: usize>(networks: &[u32], wanted: [u32; 4]) -> bool {
+    let differs =
+        |words: &[u32; WIDTH]| (0..WIDTH).fold(0, |all, at| all | (words[at] ^ wanted[at]));
+    let (networks, _) = networks.as_chunks::<WIDTH>();
+    networks.iter().fold(false, |found, words| found | (differs(words) == 0))
 }
 
 #[inline]

@@ -5,7 +5,9 @@
 //! proxies, a token's own `allow_ips`) become a [`PrefixSet`].
 
 mod family;
+mod few;
 mod groups;
+mod masked;
 mod prefix;
 mod rules;
 mod steps;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::canonical;
 use super::family::Family;
-use super::groups;
+use super::few;
 use super::prefix::Entry;
 use crate::core::record::Action;
 
@@ -53,7 +53,7 @@ impl Judgement {
 
 /// The IP rules of one account, compiled: immutable, 40 bytes and nothing on the heap when empty.
 ///
-/// On the heap, a rule takes 4 to 8 bytes (IPv6: to 20) while its family has few, about 25
+/// On the heap, a rule takes 4 to 8 bytes (IPv6: to 32) while its family has few, about 25
 /// (IPv6: 65) once it has many, and at worst some 100 where clusters nest in clusters.
 #[derive(Clone, Debug)]
 pub struct IpRules {
@@ -142,23 +142,23 @@ impl FewRules<'_> {
     pub fn admits(&self, address: Option<IpAddr>) -> bool {
         let Some(address) = address else { return false };
         let action = match Address::of(address) {
-            Address::V4(address) => groups::judge(self.v4, address),
-            Address::V6(address) => groups::judge(self.v6, address),
+            Address::V4(address) => few::judge(self.v4, address),
+            Address::V6(address) => few::judge(self.v6, address),
         };
         Judgement::from(action).admits(self.has_allow)
     }
 
     /// See [`IpRules::iter`].
     pub fn iter(&self) -> impl Iterator<Item = (Action, IpNet)> {
-        let v4 = groups::entries::<u32>(self.v4).map(Entry::rule);
-        v4.chain(groups::entries::<u128>(self.v6).map(Entry::rule))
+        let v4 = few::entries::<u32>(self.v4).into_iter().map(Entry::rule);
+        v4.chain(few::entries::<u128>(self.v6).into_iter().map(Entry::rule))
     }
 
     /// See [`IpRules::matching`].
     pub fn matching(&self, address: IpAddr) -> Option<(Action, IpNet)> {
         match Address::of(address) {
-            Address::V4(address) => groups::rule(self.v4, address).map(Entry::rule),
-            Address::V6(address) => groups::rule(self.v6, address).map(Entry::rule),
+            Address::V4(address) => few::rule(self.v4, address).map(Entry::rule),
+            Address::V6(address) => few::rule(self.v6, address).map(Entry::rule),
         }
     }
 }

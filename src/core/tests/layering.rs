@@ -19,11 +19,11 @@ const CORE_CRATES: [&str; 11] = [
 ];
 /// Parts of the standard library that the core may use.
 const CORE_STD: [&str; 12] = [
+    "arch",
     "cmp",
     "collections",
     "fmt",
     "hash",
-    "hint",
     "iter",
     "mem",
     "net",
