@@ -97,13 +97,20 @@ fn settings() -> Legacy {
         cache_ttl: Duration::from_secs(3600),
         deadline: Duration::from_secs(10),
         upgrade: Upgrade::Never,
+        introspection: None,
     }
 }
 
 fn request(secret: &str) -> VerifyRequest {
     let secret = Secret::parse(secret.to_owned()).unwrap();
     let digest = DigestKey::new("bench", [7; 32]).digest(secret.expose().as_bytes());
-    let candidate = Candidate { token_id: 1, account_id: 1, version: 1, encoded: CHEAP.into() };
+    let candidate = Candidate {
+        token_id: 1,
+        account_id: 1,
+        user_id: None,
+        version: 1,
+        encoded: Some(CHEAP.into()),
+    };
     VerifyRequest { digest, secret, candidates: vec![candidate], client: None }
 }
 

@@ -22,6 +22,7 @@ mod feed;
 mod framing;
 mod headers;
 mod importers;
+mod introspection;
 mod legacy;
 mod legacy_upgrade;
 mod limits;

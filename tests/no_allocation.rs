@@ -333,6 +333,7 @@ fn policy() -> Arc<Policy> {
         keys: Arc::new(DigestKeys::new(key(), vec![DigestKey::new("old", [2; 32])])),
         allow_in_path: Allowed::default(),
         candidates_limit: 4,
+        introspected: [].into(),
     })
 }
 

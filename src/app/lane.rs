@@ -8,7 +8,7 @@ use crate::config::{Legacy, Upgrade};
 use crate::core::record::{TokenId, Verifier};
 use crate::core::token::Secret;
 use crate::feed::Shared;
-use crate::legacy::{Lane, LaneObserver};
+use crate::legacy::{Asked, Lane, LaneObserver};
 use crate::observe::metrics::Metrics;
 use crate::time::now;
 use crate::usage::{LaneTally, Upgraded};
@@ -48,6 +48,13 @@ impl LaneObserver for Observer {
             let digest = key.digest(secret.expose().as_bytes());
             let verifier = Verifier::Digest { key_id: key.id().to_owned(), digest };
             self.tally.upgrade(Upgraded { token_id, verifier });
+        }
+    }
+
+    fn asked(&self, outcome: Asked, took: Duration) {
+        self.metrics.introspection.with_label_values(&[outcome.name()]).inc();
+        if outcome != Asked::Refused {
+            self.metrics.introspection_duration.observe(took.as_secs_f64());
         }
     }
 

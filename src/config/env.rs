@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{Mistake, Report};
-use super::schema::{self, Key, Kind, LIMIT_GROUP, UPSTREAM, UPSTREAMS};
+use super::schema::{self, INTROSPECTION, Key, Kind, LIMIT_GROUP, UPSTREAM, UPSTREAMS};
 use super::source::{At, Source, shown};
 use super::suggest;
 use super::tree::{Entries, Entry, Node, Value, parse_value};
@@ -67,6 +67,9 @@ fn setting(rest: &str, entries: &Entries) -> Option<Setting> {
             let path = within.iter().map(|section| (*section).to_owned());
             return find(keys, path.chain([known_name(variable, within, entries)]).collect());
         }
+    }
+    if section == "LEGACY__INTROSPECTION" {
+        return find(INTROSPECTION, ["legacy", "introspection"].map(str::to_owned).to_vec());
     }
     let known = schema::SECTIONS.iter().find(|(name, _)| name.to_ascii_uppercase() == section);
     let (name, keys) = known?;

@@ -74,7 +74,13 @@ fn from_file(keys: &Table<'_>, name: &str, files: &Files) -> Option<DigestKeys> 
     parse(lines, At::whole(source), keys.report)
 }
 
-fn load(path: &Path, file: File, keys: &Table<'_>) -> io::Result<(usize, Zeroizing<String>)> {
+/// The whole of a file that holds a secret, and its number as a source. One that others can read
+/// is reported.
+pub(super) fn load(
+    path: &Path,
+    file: File,
+    keys: &Table<'_>,
+) -> io::Result<(usize, Zeroizing<String>)> {
     let metadata = file.metadata()?;
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());

@@ -5,11 +5,13 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::env::Environment;
+use super::files::Files;
 use super::read::{Table, expected};
 use super::report::Mistake;
 use super::schema;
 use super::tree::{Node, Value};
-use super::{Legacy, Upgrade};
+use super::{Legacy, Upgrade, introspection};
 use crate::core::record::Timestamp;
 
 const THREADS_LIMIT: usize = 256;
@@ -20,7 +22,7 @@ const DEFAULT_CPU_SHARE: f64 = 0.25;
 const DEFAULT_CUTOFF_END: Timestamp = Timestamp(1_689_724_800);
 
 /// Reads `[legacy]`.
-pub(super) fn read(root: &Table<'_>) -> Legacy {
+pub(super) fn read(root: &Table<'_>, files: &Files, environment: &Environment) -> Legacy {
     let legacy = root.section("legacy");
     legacy.allow(&schema::names(schema::keys("legacy")));
     Legacy {
@@ -33,6 +35,7 @@ pub(super) fn read(root: &Table<'_>) -> Legacy {
         cache_ttl: legacy.duration("cache_ttl", Duration::from_secs(15 * 60)),
         deadline: legacy.timeout("deadline", Duration::from_secs(10)),
         upgrade: upgrade(&legacy),
+        introspection: introspection::read(&legacy, files, environment),
     }
 }
 

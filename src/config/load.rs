@@ -64,7 +64,7 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     check_listeners(root, &gate, admin.as_ref(), control.as_ref());
     let control_tls = tls::of_control(&root.section("control"), &files);
     let upstreams = upstreams::read(root, &files, environment);
-    let legacy = legacy::read(root);
+    let legacy = legacy::read(root, &files, environment);
     let client_ip = client_ip::read(root);
     let limits = limits::read(root);
     let usage = usage::read(root);

@@ -11,6 +11,7 @@ pub mod duration;
 mod env;
 mod files;
 mod gate;
+mod introspection;
 mod keys;
 mod legacy;
 mod limits;
@@ -34,6 +35,8 @@ mod usage;
 
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use env::process_environment;
+pub use introspection::Concealed;
+pub(crate) use introspection::form_encoded;
 pub use load::load;
 pub use rate::Rate;
 
@@ -97,6 +100,11 @@ impl Config {
             keys: self.keys.clone(),
             allow_in_path: self.gate.allow_in_path,
             candidates_limit: if self.legacy.enabled { self.legacy.candidates_limit } else { 0 },
+            introspected: self
+                .legacy
+                .introspection
+                .as_ref()
+                .map_or_else(|| [].into(), |introspection| introspection.selectors.clone()),
         }
     }
 }
@@ -205,6 +213,39 @@ pub struct Legacy {
     pub deadline: Duration,
     /// Whether a verified token becomes a fast one.
     pub upgrade: Upgrade,
+    /// Who is asked about tokens without a hash.
+    pub introspection: Option<Introspection>,
+}
+
+/// `[legacy.introspection]`: an endpoint that recognises tokens (RFC 7662).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Introspection {
+    /// Host and port.
+    pub address: (String, u16),
+    /// Path and query there.
+    pub target: http::Uri,
+    /// The `Host` that it is asked as.
+    pub host: http::HeaderValue,
+    /// How tokens begin that may be sent there.
+    pub selectors: Arc<[String]>,
+    /// How the gate shows who asks; `None`: by its certificate.
+    pub authorization: Option<Concealed>,
+    /// Speaks TLS there.
+    pub tls: Option<crate::tls::ClientTls>,
+    /// From a question to the whole answer.
+    pub timeout: Duration,
+    /// How long a success is remembered at most.
+    pub cache_ttl: Duration,
+    /// Questions, and connections, at a time.
+    pub connections: usize,
+    /// What `aud` must hold.
+    pub audience: Option<String>,
+    /// What `scope` must hold.
+    pub scope: Option<String>,
+    /// The claim that is the number of the token's account.
+    pub account: Option<String>,
+    /// The claim that is the number of the token's user.
+    pub user: Option<String>,
 }
 
 /// `[legacy] upgrade`.

@@ -32,6 +32,23 @@ pub(super) const UPSTREAMS: &str = "upstreams";
 /// `[limits.groups]` holds one section for each group of routes, with these keys.
 pub(super) const LIMIT_GROUP: &[Key] = &[("account", Text), ("token", Text), ("cooldown", Text)];
 
+/// `[legacy.introspection]` has these keys.
+pub(super) const INTROSPECTION: &[Key] = &[
+    ("url", Text),
+    ("selectors", Toml),
+    ("client_id", Text),
+    ("secret_file", Text),
+    ("secret_env", Text),
+    ("tls", Toml),
+    ("timeout", Text),
+    ("cache_ttl", Text),
+    ("connections", Toml),
+    ("audience", Text),
+    ("scope", Text),
+    ("account", Text),
+    ("user", Text),
+];
+
 /// Every other section with its keys.
 pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     (
@@ -66,6 +83,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ("cache_ttl", Text),
             ("deadline", Text),
             ("upgrade", Text),
+            ("introspection", Toml),
         ],
     ),
     ("client_ip", &[("trusted_proxies", Toml), ("header", Text), ("proxy_protocol", Toml)]),

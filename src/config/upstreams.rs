@@ -120,7 +120,8 @@ fn endpoint(node: &Node, base: &Path) -> Result<Endpoint, Mistake> {
     Ok(Endpoint::Http { host, port })
 }
 
-fn host_and_port(rest: &str, default_port: u16) -> Result<(String, u16), Mistake> {
+/// Host and port, without the scheme.
+pub(super) fn host_and_port(rest: &str, default_port: u16) -> Result<(String, u16), Mistake> {
     if rest.contains('@') {
         return Err(Mistake::new("an endpoint cannot carry a user or password"));
     }
@@ -148,7 +149,7 @@ fn host_and_port(rest: &str, default_port: u16) -> Result<(String, u16), Mistake
 }
 
 /// Whether others could listen in: neither loopback nor unix socket, and there is no TLS.
-fn is_exposed(endpoint: &Endpoint) -> bool {
+pub(super) fn is_exposed(endpoint: &Endpoint) -> bool {
     let Endpoint::Http { host, .. } = endpoint else { return false };
     match host.parse::<IpAddr>() {
         Ok(address) => !address.to_canonical().is_loopback(),

@@ -117,6 +117,13 @@ pub fn has_our_prefix(token: &[u8]) -> bool {
         || token.starts_with(TokenKind::Personal.prefix().as_bytes())
 }
 
+/// Whether a token that begins as one of these may be sent to an introspection endpoint: never one
+/// of ours.
+pub fn may_be_asked_about(token: &[u8], selectors: &[String]) -> bool {
+    !has_our_prefix(token)
+        && selectors.iter().any(|selector| token.starts_with(selector.as_bytes()))
+}
+
 /// Whether the bytes are a whole token of ours: prefix, alphabet, length and checksum.
 #[inline]
 pub fn is_ours(token: &[u8]) -> bool {

@@ -14,11 +14,12 @@ use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::flight::{Boarding, Flights};
+use super::introspection::Introspector;
+use super::kept::Kept;
 use super::load::{LaneObserver, LaneStats, whole_seconds};
-use super::memory::{Memory, Remembered};
-use super::mismatches::Mismatches;
+use super::memory::Remembered;
 use super::queue::{Queue, Refused};
-use super::throttle::{Throttle, Throttled};
+use super::throttle::Throttled;
 use super::verifier::Bounds;
 use super::worker::{Check, Job, Worker, password_check};
 use crate::cgroup;
@@ -78,10 +79,8 @@ pub enum LaneVerdict {
 pub struct Lane {
     queue: Arc<Queue<Job>>,
     flights: Arc<Flights>,
-    memory: Arc<Memory>,
-    mismatches: Arc<Mismatches>,
-    throttle: Arc<Throttle>,
-    stats: Arc<LaneStats>,
+    kept: Kept,
+    introspector: Option<Arc<Introspector>>,
     deadline: Duration,
     candidates_limit: usize,
 }
@@ -98,7 +97,7 @@ impl Lane {
     /// The token that a secret was lately verified to be, by the keyed digest of the secret.
     /// To be compared with the token's version in the index: see [`Remembered`].
     pub fn remembered(&self, digest: &Digest) -> Option<Remembered> {
-        self.memory.recall(digest, Instant::now())
+        self.kept.memory.recall(digest, Instant::now())
     }
 
     /// Verifies a secret, or waits for the same verification that is already under way.
@@ -113,7 +112,7 @@ impl Lane {
 
     /// What the lane has done.
     pub fn stats(&self) -> &LaneStats {
-        &self.stats
+        &self.kept.stats
     }
 
     /// Verifications that wait for a thread.
@@ -123,7 +122,7 @@ impl Lane {
 
     /// When a request that is not served now would probably be.
     pub fn retry_after(&self) -> Duration {
-        self.stats.retry_after(self.queue.len())
+        self.kept.stats.retry_after(self.queue.len())
     }
 
     pub(crate) fn start_with(
@@ -135,23 +134,17 @@ impl Lane {
         let now = Instant::now();
         let budget = Arc::new(Budget::new(settings.cpu_share * cgroup::cpus(), now));
         let stats = LaneStats::new(threads, budget.rate(), settings.deadline, observer);
-        let worker = Worker {
-            queue: Arc::new(Queue::new(settings.queue_limit)),
-            check,
-            budget,
-            memory: Arc::new(Memory::new(settings.cache_ttl, REMEMBERED_LIMIT)),
-            mismatches: Arc::new(Mismatches::new(now)),
-            throttle: Arc::new(Throttle::new(now)),
-            stats: Arc::new(stats),
-        };
+        let kept = Kept::new(settings.cache_ttl, REMEMBERED_LIMIT, Arc::new(stats));
+        let ask = |remote| Introspector::start(remote, settings.queue_limit, kept.clone());
+        let introspector = settings.introspection.as_ref().map(ask).transpose()?;
+        let queue = Arc::new(Queue::new(settings.queue_limit));
+        let worker = Worker { queue, check, budget, kept, introspector };
         // Made before the threads, so that those that could be started end with it.
         let lane = Arc::new(Self {
             queue: worker.queue.clone(),
             flights: Arc::default(),
-            memory: worker.memory.clone(),
-            mismatches: worker.mismatches.clone(),
-            throttle: worker.throttle.clone(),
-            stats: worker.stats.clone(),
+            kept: worker.kept.clone(),
+            introspector: worker.introspector.clone(),
             deadline: settings.deadline,
             candidates_limit: settings.candidates_limit.max(1),
         });
@@ -177,8 +170,16 @@ impl Lane {
                 Boarding::Remembered(remembered) => return remembered.matched(),
                 Boarding::First(landing, answer) => {
                     let submitted = Instant::now();
-                    let job = Job { landing, secret, candidates, client, account, submitted };
-                    self.submit(job);
+                    let is_certain = true;
+                    self.submit(Job {
+                        landing,
+                        secret,
+                        candidates,
+                        client,
+                        account,
+                        submitted,
+                        is_certain,
+                    });
                     return landed(answer).await;
                 }
                 Boarding::Same(answer) => return landed(answer).await,
@@ -201,12 +202,12 @@ impl Lane {
             return Some(remembered.matched());
         }
         let now = Instant::now();
-        if self.mismatches.recall(digest, candidates, now) {
+        if self.kept.mismatches.recall(digest, candidates, now) {
             return Some(LaneVerdict::Mismatch);
         }
         let account = candidates.first()?.account_id;
-        let throttled = self.throttle.check(client, account, now).err()?;
-        self.stats.shed();
+        let throttled = self.kept.throttle.check(client, account, now).err()?;
+        self.kept.stats.shed();
         Some(match throttled {
             Throttled::Address(time) => LaneVerdict::Throttled { retry_after: whole_seconds(time) },
             Throttled::Account(time) => LaneVerdict::Full { retry_after: whole_seconds(time) },
@@ -220,16 +221,25 @@ impl Lane {
     }
 
     fn submit(&self, job: Job) {
-        match self.queue.push(job.account, job, self.stats.most_ahead()) {
-            Ok(depth) => self.stats.queued(depth),
-            Err(Refused::Full(job)) => {
-                self.stats.shed();
-                let retry_after = self.stats.retry_after(self.queue.len());
-                job.landing.land(LaneVerdict::Full { retry_after });
+        if job.candidates.iter().all(|candidate| candidate.encoded.is_none()) {
+            // Without anybody to ask, a reload is on its way: dropped, it is unavailable.
+            let Some(introspector) = &self.introspector else { return };
+            if let Some(job) = introspector.submit(job) {
+                self.shed(job);
             }
+            return;
+        }
+        match self.queue.push(job.account, job, self.kept.stats.most_ahead()) {
+            Ok(depth) => self.kept.stats.queued(depth),
+            Err(Refused::Full(job)) => self.shed(job),
             // The threads are gone; dropping the job answers it as unavailable.
             Err(Refused::Closed(job)) => drop(job),
         }
+    }
+
+    fn shed(&self, job: Job) {
+        self.kept.stats.shed();
+        job.landing.land(LaneVerdict::Full { retry_after: self.retry_after() });
     }
 }
 

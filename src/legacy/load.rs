@@ -13,6 +13,31 @@ const LEAST_RETRY: Duration = Duration::from_secs(1);
 /// Weight of the latest verification in the mean: one part in this many.
 const MEAN_WEIGHT: u64 = 8;
 
+/// What came of asking an introspection endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The token is valid.
+    Active,
+    /// It is not.
+    Inactive,
+    /// No answer that says so or so.
+    Error,
+    /// It was not asked, since it had failed too often.
+    Refused,
+}
+
+impl Asked {
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Error => "error",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// What the lane tells as it happens. Called from the lane's threads and from request paths, so
 /// an implementation must neither block nor panic.
 pub trait LaneObserver: Send + Sync {
@@ -22,6 +47,8 @@ pub trait LaneObserver: Send + Sync {
     fn hashed(&self, token: TokenId, cpu: Duration);
     /// This secret was found to be this token's.
     fn matched(&self, token: TokenId, secret: &Secret);
+    /// An introspection endpoint was asked, and took so long.
+    fn asked(&self, outcome: Asked, took: Duration);
     /// One request was turned away.
     fn shed(&self);
     /// So many verifications are waiting now.
@@ -35,6 +62,7 @@ impl LaneObserver for () {
     fn verified(&self, _seconds: f64) {}
     fn hashed(&self, _token: TokenId, _cpu: Duration) {}
     fn matched(&self, _token: TokenId, _secret: &Secret) {}
+    fn asked(&self, _outcome: Asked, _took: Duration) {}
     fn shed(&self) {}
     fn queue_depth(&self, _depth: usize) {}
     fn answered(&self, _cpu_seconds: f64, _seconds: f64) {}
@@ -119,6 +147,10 @@ impl LaneStats {
         self.observer.matched(token, secret);
     }
 
+    pub(super) fn note_asked(&self, outcome: Asked, took: Duration) {
+        self.observer.asked(outcome, took);
+    }
+
     /// Counts one request's CPU time into the mean. Two threads may lose one of two samples,
     /// which an estimate can afford.
     pub(super) fn note_request(&self, cost: Duration, took: Duration) {
@@ -136,6 +168,14 @@ impl LaneStats {
 pub(super) fn whole_seconds(time: Duration) -> Duration {
     let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
     Duration::from_secs(seconds).max(LEAST_RETRY)
+}
+
+#[cfg(test)]
+impl LaneStats {
+    /// Of a lane that does nothing, and that nobody observes.
+    pub(super) fn idle() -> Self {
+        Self::new(1, 1.0, Duration::from_secs(10), Arc::new(()))
+    }
 }
 
 #[cfg(test)]

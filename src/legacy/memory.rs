@@ -40,6 +40,8 @@ pub(super) struct Memory {
 struct Entry {
     remembered: Remembered,
     at: Instant,
+    /// It ends before its time, with what it is about.
+    until: Option<Instant>,
 }
 
 impl Memory {
@@ -51,13 +53,20 @@ impl Memory {
     /// What is known of a digest at `now`.
     pub(super) fn recall(&self, digest: &Digest, now: Instant) -> Option<Remembered> {
         let entry = *self.entries.get(&digest.0)?;
-        self.is_fresh(entry.at, now).then_some(entry.remembered)
+        let ended = entry.until.is_some_and(|until| now >= until);
+        (self.is_fresh(entry.at, now) && !ended).then_some(entry.remembered)
     }
 
-    /// Keeps a success from `now` on.
-    pub(super) fn remember(&self, digest: &Digest, remembered: Remembered, now: Instant) {
+    /// Keeps a success from `now` on, and not beyond `until`.
+    pub(super) fn remember(
+        &self,
+        digest: &Digest,
+        remembered: Remembered,
+        now: Instant,
+        until: Option<Instant>,
+    ) {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-        self.entries.insert(digest.0, Entry { remembered, at: now });
+        self.entries.insert(digest.0, Entry { remembered, at: now, until });
         order.push_back((digest.0, now));
         while let Some(&(oldest, at)) = order.front()
             && (order.len() > self.limit || !self.is_fresh(at, now))
@@ -89,7 +98,7 @@ mod tests {
     #[test]
     fn a_success_is_remembered_until_its_time_is_over() {
         let (memory, start) = (Memory::new(TTL, 10), Instant::now());
-        memory.remember(&digest(1), token(7), start);
+        memory.remember(&digest(1), token(7), start, None);
         let last = start + TTL - Duration::from_nanos(1);
         assert_eq!(memory.recall(&digest(1), last), Some(token(7)));
         assert_eq!(memory.recall(&digest(1), start + TTL), None);
@@ -97,10 +106,19 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_earlier_is_not_remembered_beyond_its_end() {
+        let (memory, start) = (Memory::new(TTL, 10), Instant::now());
+        let end = start + Duration::from_secs(5);
+        memory.remember(&digest(1), token(7), start, Some(end));
+        assert_eq!(memory.recall(&digest(1), end - Duration::from_nanos(1)), Some(token(7)));
+        assert_eq!(memory.recall(&digest(1), end), None);
+    }
+
+    #[test]
     fn the_oldest_makes_room_for_the_newest() {
         let (memory, start) = (Memory::new(TTL, 2), Instant::now());
         for number in 1..=3 {
-            memory.remember(&digest(number), token(u64::from(number)), start);
+            memory.remember(&digest(number), token(u64::from(number)), start, None);
         }
         assert_eq!(memory.recall(&digest(1), start), None);
         assert_eq!(memory.recall(&digest(2), start), Some(token(2)));
@@ -112,24 +130,24 @@ mod tests {
     fn what_is_verified_again_outlives_its_first_entry() {
         let (memory, start) = (Memory::new(TTL, 2), Instant::now());
         let later = start + Duration::from_secs(1);
-        memory.remember(&digest(1), token(1), start);
-        memory.remember(&digest(1), token(2), later);
-        memory.remember(&digest(3), token(3), later);
+        memory.remember(&digest(1), token(1), start, None);
+        memory.remember(&digest(1), token(2), later, None);
+        memory.remember(&digest(3), token(3), later, None);
         assert_eq!(memory.recall(&digest(1), later), Some(token(2)));
     }
 
     #[test]
     fn expired_entries_are_cleared_away() {
         let (memory, start) = (Memory::new(TTL, 10), Instant::now());
-        memory.remember(&digest(1), token(1), start);
-        memory.remember(&digest(2), token(2), start + TTL);
+        memory.remember(&digest(1), token(1), start, None);
+        memory.remember(&digest(2), token(2), start + TTL, None);
         assert_eq!(memory.entries.len(), 1);
     }
 
     #[test]
     fn without_time_nothing_is_remembered() {
         let (memory, start) = (Memory::new(Duration::ZERO, 10), Instant::now());
-        memory.remember(&digest(1), token(1), start);
+        memory.remember(&digest(1), token(1), start, None);
         assert_eq!(memory.recall(&digest(1), start), None);
         assert_eq!(memory.entries.len(), 0);
     }

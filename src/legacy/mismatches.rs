@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     fn candidate(token_id: u64, version: u64) -> Candidate {
-        Candidate { token_id, account_id: 1, version, encoded: "x".into() }
+        Candidate { token_id, account_id: 1, user_id: None, version, encoded: Some("x".into()) }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Who has failed too often lately: for addresses and accounts the lane is closed for a while
 //! before anything is hashed.
 //!
+//! Beside `[limits] failed_credentials`, which counts every 401 of an address: here it is sooner,
+//! before one address has used up what may be tried against an account, and its owner with it.
+//!
 //! Counted as rate limits are, in memory of fixed size; what it forgets is forgiven.
 
 use std::net::IpAddr;

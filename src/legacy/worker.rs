@@ -8,13 +8,11 @@ use std::time::Instant;
 
 use super::budget::{Budget, Meter};
 use super::flight::Landing;
+use super::introspection::{Introspector, asks};
+use super::kept::{Finding, Kept};
 use super::lane::LaneVerdict;
-use super::load::LaneStats;
-use super::memory::{Memory, Remembered};
-use super::mismatches::Mismatches;
 use super::queue::{Queue, Waiting};
 use super::scratch::{SCRATCH_BYTES, Scratch};
-use super::throttle::Throttle;
 use super::verifier::{Bounds, Pace, PasswordHash, Progress, Unverified, VerifierError};
 use crate::core::index::Candidate;
 use crate::core::record::AccountId;
@@ -28,6 +26,8 @@ pub(super) struct Job {
     pub(super) client: Option<IpAddr>,
     pub(super) account: AccountId,
     pub(super) submitted: Instant,
+    /// No hash of them was left undone.
+    pub(super) is_certain: bool,
 }
 
 impl Waiting for Job {
@@ -55,7 +55,7 @@ pub(crate) enum CheckError {
 pub(super) fn password_check(bounds: Bounds) -> Arc<Check> {
     let scratch = Scratch::new(SCRATCH_BYTES);
     Arc::new(move |candidate, secret, pace| {
-        let hash = PasswordHash::parse(&candidate.encoded, &bounds)?;
+        let hash = PasswordHash::parse(candidate.encoded.as_deref().unwrap_or_default(), &bounds)?;
         let _reserved = scratch.reserve(hash.memory_bytes());
         Ok(hash.verify_paced(secret.expose().as_bytes(), pace)?)
     })
@@ -67,17 +67,9 @@ pub(super) struct Worker {
     pub(super) queue: Arc<Queue<Job>>,
     pub(super) check: Arc<Check>,
     pub(super) budget: Arc<Budget>,
-    pub(super) memory: Arc<Memory>,
-    pub(super) mismatches: Arc<Mismatches>,
-    pub(super) throttle: Arc<Throttle>,
-    pub(super) stats: Arc<LaneStats>,
-}
-
-/// What trying the candidates came to.
-struct Finding {
-    verdict: LaneVerdict,
-    /// Every candidate that was tried was hashed to its end.
-    is_certain: bool,
+    pub(super) kept: Kept,
+    /// Who is asked about tokens without a hash.
+    pub(super) introspector: Option<Arc<Introspector>>,
 }
 
 impl Worker {
@@ -85,7 +77,7 @@ impl Worker {
     pub(super) fn run(&self) {
         lower_priority();
         while let Some(job) = self.queue.pop() {
-            self.stats.queued(self.queue.len());
+            self.kept.stats.queued(self.queue.len());
             let mut meter = Meter::start(&self.budget);
             self.serve(job, &mut meter);
             self.queue.rest(meter.pay());
@@ -100,54 +92,54 @@ impl Worker {
                 tokens = ?token_ids(&job.candidates),
                 "verifying a password hash panicked; the request was answered as unavailable"
             );
-            Finding { verdict: LaneVerdict::Timeout, is_certain: false }
+            Finding::of(LaneVerdict::Timeout, false)
         });
-        self.remember(&job, &finding);
-        job.landing.land(finding.verdict);
+        if let Some(job) = self.hand_on(job, &finding) {
+            self.kept.keep(&job, &finding);
+            job.landing.land(finding.verdict);
+        }
     }
 
-    /// Keeps what was found: never what an error came to.
-    fn remember(&self, job: &Job, finding: &Finding) {
-        let now = Instant::now();
-        match finding.verdict {
-            LaneVerdict::Matched { token_id, version } => {
-                let remembered = Remembered { token_id, version };
-                self.memory.remember(job.landing.digest(), remembered, now);
-                self.stats.note_match(token_id, &job.secret);
+    /// Hands the job on where no hash matched and there is somebody else to ask. Gives it back
+    /// where it is done.
+    fn hand_on(&self, job: Job, finding: &Finding) -> Option<Job> {
+        match &self.introspector {
+            Some(introspector)
+                if finding.verdict == LaneVerdict::Mismatch && asks(&job.candidates) =>
+            {
+                // Too many wait: whoever waits for this one is told that it is unavailable.
+                drop(introspector.submit(Job { is_certain: finding.is_certain, ..job }));
+                None
             }
-            LaneVerdict::Mismatch if finding.is_certain => {
-                self.mismatches.remember(job.landing.digest(), &job.candidates, now);
-                self.throttle.failed(job.client, job.account, now);
-            }
-            _ => {}
+            _ => Some(job),
         }
     }
 
     /// Tries the candidates in order for as long as someone waits.
     fn judge(&self, job: &mut Job, meter: &mut Meter<'_>) -> Finding {
         if job.landing.is_abandoned() {
-            return Finding { verdict: LaneVerdict::Timeout, is_certain: false };
+            return Finding::of(LaneVerdict::Timeout, false);
         }
         let finding = self.first_match(job, meter);
         // Paid when the job is done: whoever waits has waited long enough.
-        self.stats.note_request(meter.total(), job.submitted.elapsed());
+        self.kept.stats.note_request(meter.total(), job.submitted.elapsed());
         finding
     }
 
     fn first_match(&self, job: &mut Job, meter: &mut Meter<'_>) -> Finding {
         let Job { landing, secret, candidates, .. } = job;
-        let mut finding = Finding { verdict: LaneVerdict::Mismatch, is_certain: true };
-        for candidate in candidates.iter() {
+        let mut finding = Finding::of(LaneVerdict::Mismatch, true);
+        for candidate in candidates.iter().filter(|candidate| candidate.encoded.is_some()) {
             let (began, before) = (Instant::now(), meter.total());
             let mut pace = |progress| self.pace(progress, landing, meter);
             let checked = (self.check)(candidate, secret, &mut pace);
-            self.stats.note_cost(candidate.token_id, meter.total().saturating_sub(before));
+            self.kept.stats.note_cost(candidate.token_id, meter.total().saturating_sub(before));
             match checked {
                 Ok(true) => {
-                    self.stats.note_hash(began.elapsed());
-                    return Finding { verdict: candidate.matched(), is_certain: true };
+                    self.kept.stats.note_hash(began.elapsed());
+                    return Finding::of(candidate.matched(), true);
                 }
-                Ok(false) => self.stats.note_hash(began.elapsed()),
+                Ok(false) => self.kept.stats.note_hash(began.elapsed()),
                 Err(error) => {
                     finding.is_certain = false;
                     if matches!(error, CheckError::Unverified(_)) {
@@ -157,7 +149,7 @@ impl Worker {
                 }
             }
             if landing.is_abandoned() {
-                return Finding { verdict: LaneVerdict::Timeout, is_certain: false };
+                return Finding::of(LaneVerdict::Timeout, false);
             }
         }
         finding

@@ -56,6 +56,10 @@ pub struct Metrics {
     pub legacy_wait: Histogram,
     /// Time that one hash took, rests included.
     pub legacy_verify_duration: Histogram,
+    /// Questions to the introspection endpoint, by what came of them.
+    pub introspection: IntCounterVec,
+    /// Time that it took to answer.
+    pub introspection_duration: Histogram,
     /// Tokens in the index, revoked ones included.
     pub index_tokens: IntGauge,
     /// Seconds since the index was last known to be up to date.
@@ -125,6 +129,16 @@ impl Metrics {
             legacy_verify_duration: register.histogram(
                 "portcullis_legacy_verify_duration_seconds",
                 "Time that one hash in the slow lane took, rests included.",
+                upstream_buckets(),
+            ),
+            introspection: register.counters(
+                "portcullis_introspection_total",
+                "Questions to the introspection endpoint, by outcome.",
+                &["outcome"],
+            ),
+            introspection_duration: register.histogram(
+                "portcullis_introspection_duration_seconds",
+                "Time from a question to the introspection endpoint to its answer, or to giving up.",
                 upstream_buckets(),
             ),
             index_tokens: register

@@ -37,8 +37,9 @@ use table::{Bits, Slot};
 use super::digest::{DigestKey, DigestKeys};
 use super::path::Allowed;
 use super::permissions::PermissionSets;
-use super::record::{AccountId, Record, Timestamp, TokenId, Verifier};
+use super::record::{AccountId, Record, Timestamp, TokenId, UserId, Verifier};
 use super::routes::Routes;
+use super::token::may_be_asked_about;
 
 /// What decisions need besides the store's records: the configuration's part of the index.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Policy {
     pub allow_in_path: Allowed,
     /// Most hashes tried for one guess; 0 where slow verifiers are off.
     pub candidates_limit: usize,
+    /// How tokens begin that an introspection endpoint may be asked about.
+    pub introspected: Arc<[String]>,
 }
 
 impl Policy {
@@ -93,10 +96,12 @@ pub struct Candidate {
     pub token_id: TokenId,
     /// Its account, by which the slow lane is shared out.
     pub account_id: AccountId,
+    /// Its user, for a personal token.
+    pub user_id: Option<UserId>,
     /// Its version: a remembered verification of another one is void.
     pub version: u64,
-    /// Its password hash.
-    pub encoded: Arc<str>,
+    /// Its password hash; `None` where an introspection endpoint is asked.
+    pub encoded: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Candidate {
@@ -339,13 +344,16 @@ impl Index {
             return Vec::new();
         }
         let alive = |token: &Token<'_>| !token.revoked && token.expires.is_none_or(|at| now < at);
+        let is_asked = may_be_asked_about(secret, &self.policy.introspected);
         let candidate = |slow: &Arc<slow::SlowToken>| {
+            (slow.encoded.is_some() || is_asked).then_some(())?;
             alive(&slow.token.view(self.account(slow.token.account)?, true)).then_some(())?;
             Some(Candidate {
                 token_id: slow.token.id,
                 account_id: slow.token.account,
                 version: slow.version,
-                encoded: slow.encoded.clone()?,
+                user_id: slow.token.extra.user.map(|user| user.id),
+                encoded: slow.encoded.clone(),
             })
         };
         self.slow()

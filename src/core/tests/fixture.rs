@@ -29,6 +29,7 @@ pub(super) struct World {
     pub(super) unmatched: Unmatched,
     pub(super) allow_in_path: Vec<String>,
     pub(super) candidates_limit: usize,
+    pub(super) introspected: Vec<String>,
 }
 
 impl World {
@@ -39,6 +40,7 @@ impl World {
             unmatched: Unmatched::Deny,
             allow_in_path: Vec::new(),
             candidates_limit: 4,
+            introspected: Vec::new(),
         }
     }
 
@@ -52,6 +54,7 @@ impl World {
             keys: Arc::new(DigestKeys::new(DigestKey::new(CURRENT.0, CURRENT.1), previous)),
             allow_in_path: Allowed::parse(&self.allow_in_path).unwrap(),
             candidates_limit: self.candidates_limit,
+            introspected: self.introspected.clone().into(),
         })
     }
 

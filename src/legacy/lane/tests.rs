@@ -8,6 +8,7 @@ use tokio::task::yield_now;
 use super::*;
 use crate::config::Upgrade;
 use crate::core::record::Timestamp;
+use crate::legacy::Asked;
 use crate::legacy::verifier::{Progress, Unverified, VerifierError};
 use crate::legacy::worker::CheckError;
 
@@ -27,11 +28,16 @@ fn settings() -> Legacy {
         cache_ttl: Duration::from_secs(900),
         deadline: PATIENCE,
         upgrade: Upgrade::Never,
+        introspection: None,
     }
 }
 
+fn encoded(candidate: &Candidate) -> &str {
+    candidate.encoded.as_deref().unwrap()
+}
+
 fn candidate(token_id: TokenId, version: u64, encoded: &str) -> Candidate {
-    Candidate { token_id, account_id: 1, version, encoded: encoded.into() }
+    Candidate { token_id, account_id: 1, user_id: None, version, encoded: Some(encoded.into()) }
 }
 
 /// A secret that is told from others by a number, and one candidate.
@@ -68,6 +74,10 @@ impl LaneObserver for Counter {
     }
 
     fn matched(&self, _token: TokenId, _secret: &Secret) {}
+
+    fn asked(&self, outcome: Asked, _took: Duration) {
+        panic!("nobody is there to be asked: {outcome:?}");
+    }
 
     fn shed(&self) {
         self.shed.fetch_add(1, Ordering::SeqCst);
@@ -120,7 +130,7 @@ impl Gate {
 
 /// "right" matches, "panic" panics, "memory" has none, "broken" is no hash; all else differs.
 fn plain_check(candidate: &Candidate) -> Result<bool, CheckError> {
-    match &*candidate.encoded {
+    match encoded(candidate) {
         "panic" => panic!("a hash that panics"),
         "memory" => Err(Unverified::OutOfMemory.into()),
         "broken" => Err(VerifierError::UnknownForm.into()),
@@ -351,7 +361,7 @@ fn a_hash_that_nobody_waits_for_is_stopped_between_slices() {
     let stopped = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&stopped);
     let check: Arc<Check> = Arc::new(move |candidate, _, pace| {
-        let done = if &*candidate.encoded == "early" { 1 } else { 5 };
+        let done = if encoded(candidate) == "early" { 1 } else { 5 };
         sender.lock().unwrap().send(()).unwrap();
         resumed.lock().unwrap().recv().unwrap();
         if pace(Progress { done, total: 10 }).is_break() {

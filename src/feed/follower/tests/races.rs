@@ -86,7 +86,7 @@ impl Race {
             let barrier = barrier.clone();
             move |candidate, secret, _| {
                 barrier.pass();
-                Ok(*candidate.encoded == *secret.expose())
+                Ok(candidate.encoded.as_deref() == Some(secret.expose()))
             }
         });
         Self {
