@@ -106,6 +106,17 @@ fn path_forms_that_are_allowed_pass_to_routes_without_captures_only() {
 }
 
 #[test]
+fn what_is_encoded_twice_reaches_no_capture() {
+    let (_home, upstream, gate) = start();
+    let twice = "/api/v2/accounts/1/jobs/%252e%252e/";
+    assert_eq!(gate.status(twice, SERVICE), 400);
+    assert_eq!(gate.status("/api/v2/accounts/%2531/jobs/", SERVICE), 400);
+    assert!(upstream.seen().is_empty());
+    assert_eq!(gate.status("/free/%252e", SERVICE), 200);
+    assert_eq!(upstream.last().line, "GET /free/%252e HTTP/1.1");
+}
+
+#[test]
 fn a_host_is_there_once_and_agrees_with_the_target() {
     let (_home, upstream, gate) = start();
     let head = format!("Authorization: Bearer {SERVICE}\r\n");
@@ -116,6 +127,9 @@ fn a_host_is_there_once_and_agrees_with_the_target() {
         format!("GET /free/x HTTP/1.1\r\nHost: user@a.example\r\n{head}\r\n"),
         format!("GET /free/x HTTP/1.1\r\nHost: a.example, b.example\r\n{head}\r\n"),
         format!("GET /free/x HTTP/1.1\r\nHost: \r\n{head}\r\n"),
+        format!("GET /free/x HTTP/1.1\r\nHost: a.example:80x\r\n{head}\r\n"),
+        format!("GET /free/x HTTP/1.1\r\nHost: a.example:\r\n{head}\r\n"),
+        format!("GET /free/x HTTP/1.1\r\nHost: [a.example]\r\n{head}\r\n"),
         format!("GET http://a.example/free/x HTTP/1.1\r\nHost: b.example\r\n{head}\r\n"),
         format!("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n{head}\r\n"),
         format!("OPTIONS * HTTP/1.1\r\nHost: a.example\r\n{head}\r\n"),

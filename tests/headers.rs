@@ -301,3 +301,46 @@ fn a_client_s_accept_encoding_and_an_upstream_s_encoding_pass_as_they_are() {
     assert_eq!(response.header("content-encoding"), Some("gzip"));
     assert_eq!(response.body, b"\x1f\x8b\x08\x00");
 }
+
+#[test]
+fn what_would_make_the_request_another_one_is_dropped_unless_it_is_allowed_by_name() {
+    let request = Request::get(JOBS)
+        .token(SERVICE)
+        .header("X-Original-URL", "/admin")
+        .header("X_Rewrite_Url", "/admin")
+        .header("X-HTTP-Method-Override", "DELETE")
+        .header("X-Http-Method", "DELETE")
+        .header("X_Method-Override", "DELETE")
+        .header("Proxy", "http://evil.example")
+        .header("Content_Length", "9")
+        .header("Transfer_Encoding", "chunked");
+    let odd = |seen: &Seen| {
+        let ours = |name: &String| name.starts_with("x-portcullis-");
+        let mut names = seen.names();
+        names.retain(|name| !ours(name) && name != "host" && name != "x-forwarded-for");
+        names
+    };
+    let (_home, upstream, gate) = start();
+    assert_eq!(odd(&forwarded(&gate, &upstream, &request)), [""; 0]);
+    let (_home, upstream, gate) = start_with(|home| {
+        home.set("gate", "allow_headers", r#"["X-HTTP-Method-Override"]"#);
+    });
+    assert_eq!(odd(&forwarded(&gate, &upstream, &request)), ["x-http-method-override"]);
+}
+
+#[test]
+fn trailers_carry_neither_identity_nor_credential_nor_anything_that_changes_the_request() {
+    let (_home, upstream, gate) = start();
+    let trailers = "X-Portcullis-Account-Id: 9\r\nx_portcullis_user_id: 9\r\nAuthorization: Bearer x\r\n\
+                    Cookie: a=b\r\nX-Http-Method-Override: DELETE\r\nX-Original-Url: /admin\r\n\
+                    Host: b.example\r\nContent-Length: 9\r\nX-Forwarded-For: 9.9.9.9\r\nX-Sum: kept\r\n";
+    let request = Request::new("POST", JOBS)
+        .token(SERVICE)
+        .header("TE", "trailers")
+        .header("Trailer", "X-Sum")
+        .header("Transfer-Encoding", "chunked")
+        .raw_body(format!("3\r\nabc\r\n0\r\n{trailers}\r\n").as_bytes());
+    let seen = forwarded(&gate, &upstream, &request);
+    let sum = [("x-sum".to_owned(), "kept".to_owned())];
+    assert!(seen.trailers.is_empty() || seen.trailers == sum, "{:?}", seen.trailers);
+}

@@ -12,7 +12,7 @@ use super::report::Mistake;
 use super::schema;
 use super::source::{At, shown};
 use super::tree::Node;
-use super::{Gate, Listen, listen, suggest, tls};
+use super::{Gate, Listen, OVERRIDES, listen, suggest, tls};
 use crate::core::path::Allowed;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -48,6 +48,7 @@ pub(super) fn read(root: &Table<'_>, files: &Files) -> Gate {
         conceal: gate.flag("conceal", false),
         forward_credential: gate.flag("forward_credential", false),
         credential_headers: credential_headers(&gate),
+        allow_headers: gate.each("allow_headers", override_header).unwrap_or_default(),
         allow_in_path: gate.take("allow_in_path", allowed).unwrap_or_default(),
         drain_delay: gate.duration("drain_delay", Duration::ZERO),
         drain_timeout: gate.duration("drain_timeout", Duration::from_secs(30)),
@@ -128,6 +129,17 @@ fn credential_header(node: &Node) -> Result<HeaderName, Mistake> {
             .help("name a header of your own, like \"x-api-key\""));
     }
     Ok(header)
+}
+
+/// One of the headers that are dropped unless they are named.
+fn override_header(node: &Node) -> Result<HeaderName, Mistake> {
+    let given = name(node)?;
+    let known = OVERRIDES.iter().find(|known| known.as_str().eq_ignore_ascii_case(given));
+    known.cloned().ok_or_else(|| {
+        let names = OVERRIDES.iter().map(HeaderName::as_str);
+        Mistake::new(format!("{} is not a header that is dropped unless it is named", shown(given)))
+            .help(suggest::help(given, names))
+    })
 }
 
 fn allowed(node: &Node) -> Result<Allowed, Mistake> {

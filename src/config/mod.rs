@@ -109,6 +109,17 @@ impl Config {
     }
 }
 
+/// Headers by which a client would have the upstream take the request for another one than was
+/// decided about, or for one of a proxy's. They are dropped unless they are named.
+pub static OVERRIDES: [http::HeaderName; 6] = [
+    http::HeaderName::from_static("x-original-url"),
+    http::HeaderName::from_static("x-rewrite-url"),
+    http::HeaderName::from_static("x-http-method-override"),
+    http::HeaderName::from_static("x-http-method"),
+    http::HeaderName::from_static("x-method-override"),
+    http::HeaderName::from_static("proxy"),
+];
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Listen {
@@ -135,6 +146,8 @@ pub struct Gate {
     pub forward_credential: bool,
     /// Further headers that may carry a token, lower case.
     pub credential_headers: Vec<http::HeaderName>,
+    /// Those of [`OVERRIDES`] that are passed on.
+    pub allow_headers: Vec<http::HeaderName>,
     /// Path forms that are let through to routes without captures.
     pub allow_in_path: crate::core::path::Allowed,
     /// From SIGTERM until connections are no longer accepted (readiness fails at once).

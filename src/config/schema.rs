@@ -59,6 +59,7 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ("conceal", Toml),
             ("forward_credential", Toml),
             ("credential_headers", Toml),
+            ("allow_headers", Toml),
             ("allow_in_path", Toml),
             ("drain_delay", Text),
             ("drain_timeout", Text),

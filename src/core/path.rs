@@ -11,6 +11,9 @@ impl Allowed {
     pub(crate) const ENCODED_SLASH: u8 = 4;
     pub(crate) const ENCODED_BACKSLASH: u8 = 8;
     pub(crate) const BACKSLASH: u8 = 16;
+    /// `%25` and two hexadecimal digits: what decodes twice sees another character. It is not to be
+    /// allowed by name, since it stands for what it says wherever no capture holds it.
+    pub(crate) const ENCODED_TWICE: u8 = 32;
 
     /// The forms that can be let through.
     pub const FORMS: [&'static str; 5] = ["//", ";", "%2F", "%5C", "\\"];
@@ -111,8 +114,9 @@ fn check_closely(bytes: &[u8], allowed: Allowed) -> Result<Allowed, PathError> {
             found.0 |= look_closer(class, &bytes[position..])?;
         }
     }
-    if found.0 & !allowed.0 != 0 {
-        return Err(refusal(found.0 & !allowed.0));
+    let refused = found.0 & !allowed.0 & !Allowed::ENCODED_TWICE;
+    if refused != 0 {
+        return Err(refusal(refused));
     }
     Ok(found)
 }
@@ -159,6 +163,7 @@ fn percent(rest: &[u8]) -> Result<u8, PathError> {
     match (high << 4 | low) as u8 {
         b'/' => Ok(Allowed::ENCODED_SLASH),
         b'\\' => Ok(Allowed::ENCODED_BACKSLASH),
+        b'%' if digit(rest.get(2)).and(digit(rest.get(3))).is_some() => Ok(Allowed::ENCODED_TWICE),
         0 => Err(PathError::NeedlessEncoding),
         byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
             Err(PathError::NeedlessEncoding)
@@ -227,6 +232,20 @@ mod tests {
         ];
         for (path, error) in cases {
             assert_eq!(check(path, Allowed::default()), Err(error), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_twice_is_reported() {
+        for path in ["/%252e%252e", "/a%2541", "/%25252e"] {
+            assert_eq!(
+                check(path, Allowed::default()).unwrap().0,
+                Allowed::ENCODED_TWICE,
+                "{path}"
+            );
+        }
+        for path in ["/100%25", "/%25x", "/%252", "/%25%20"] {
+            assert!(check(path, Allowed::default()).unwrap().is_none(), "{path}");
         }
     }
 

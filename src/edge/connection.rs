@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Version, request};
@@ -18,12 +18,13 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::deadline::Watch;
-use super::guard::{Fault, Guard, HeadLimits};
+use super::guard::{Fault, Guard, HeadLimits, SharedGuard};
 use super::listener::Transport;
 use super::service;
 use super::worker::{Handoff, Worker};
 use crate::config::Limits;
 use crate::local::LocalExecutor;
+use crate::proxy::Switched;
 use crate::stream::Stream;
 use crate::tls::ClientIdentity;
 
@@ -59,6 +60,12 @@ pub(crate) struct Connection {
     is_http2: Cell<bool>,
     /// What the client's certificate says, where it had to show one.
     certificate: RefCell<Option<Rc<ClientIdentity>>>,
+    /// Requests that were answered to the end.
+    answered: Cell<usize>,
+    /// Who waits for the next of them to be.
+    waiting: Cell<Option<Waker>>,
+    /// The other side, where the connection goes on in another protocol.
+    switched: RefCell<Option<Switched>>,
     /// Why the guard passed its own request on instead of the client's.
     fault: Cell<Option<Fault>>,
 }
@@ -87,6 +94,9 @@ impl Connection {
             phase: Cell::new(Phase::Head),
             is_http2: Cell::new(false),
             certificate: RefCell::default(),
+            answered: Cell::new(0),
+            waiting: Cell::new(None),
+            switched: RefCell::default(),
             fault: Cell::new(None),
         }
     }
@@ -105,6 +115,21 @@ impl Connection {
     /// client's have a `Host` or are refused as well.
     pub(super) fn fault_of(&self, head: &request::Parts) -> Option<Fault> {
         self.fault.get().filter(|_| head.headers.is_empty())
+    }
+
+    /// Whether so many requests were answered to the end, and the connection goes on with others;
+    /// wakes the task when another one was.
+    pub(super) fn poll_answered(&self, requests: usize, cx: &Context<'_>) -> Poll<()> {
+        if self.answered.get() >= requests && self.switched.borrow().is_none() {
+            return Poll::Ready(());
+        }
+        self.waiting.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// The connection goes on in another protocol once the answer is sent.
+    pub(super) fn switch(&self, switched: Switched) {
+        self.switched.replace(Some(switched));
     }
 
     /// The connection is closed to the client, which may still be sending.
@@ -141,6 +166,10 @@ impl Connection {
 
     /// A request was answered to the end.
     fn end(&self) {
+        self.answered.set(self.answered.get() + 1);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
         match self.phase.get() {
             Phase::Answers(running) if running > 1 => self.phase.set(Phase::Answers(running - 1)),
             Phase::Closing => {}
@@ -185,10 +214,24 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     };
     let socket = Socket { stream, connection: connection.clone() };
     let head = HeadLimits { bytes: limits.header_bytes, fields: limits.headers };
-    let guard = Guard::new(socket, connection.clone(), head);
-    let served = run(&worker, &connection, guard, &limits).await;
-    if let Some(Err(error)) = served {
-        tracing::debug!(%error, "client connection ended");
+    let mut guard = SharedGuard::new(Guard::new(socket, connection.clone(), head));
+    match run(&worker, &connection, guard.clone(), &limits).await {
+        None => {}
+        Some(Err(error)) => tracing::debug!(%error, "client connection ended"),
+        Some(Ok(())) => {
+            let switched = connection.switched.take();
+            if let Some(switched) = switched {
+                guard.pass_through();
+                Box::pin(switched.run(guard)).await;
+            } else {
+                // hyper leaves this to who asked for an upgrade that was not given.
+                let closed = |cx: &mut Context<'_>| {
+                    let closed = Pin::new(&mut guard).poll_shutdown(cx).map(drop);
+                    if closed.is_ready() { closed } else { connection.watch.poll_expired(cx) }
+                };
+                poll_fn(closed).await;
+            }
+        }
     }
     drop(permit);
 }
@@ -210,7 +253,7 @@ async fn handshake(worker: &Worker, connection: &Connection, stream: Stream) -> 
 async fn run(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
-    socket: Guard<Socket>,
+    socket: SharedGuard<Socket>,
     limits: &Limits,
 ) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
     let service = service_fn(|request: Request<Incoming>| {

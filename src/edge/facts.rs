@@ -1,6 +1,6 @@
 //! From a request as hyper read it to the facts that a decision is made about.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Uri, request};
@@ -105,14 +105,28 @@ fn host<'r>(uri: &'r Uri, fields: &Fields<'r>) -> Result<Option<&'r str>, Ambigu
 /// Whether the bytes can be `uri-host [ ":" port ]` (RFC 9110 section 7.2): no user info, no
 /// list, no path.
 fn is_host(host: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
-    !host.is_empty() && !host.starts_with(':') && host.bytes().all(allowed)
+    let (name, after) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, after)) if address.parse::<Ipv6Addr>().is_ok() => ("ipv6", after),
+            _ => return false,
+        },
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_port =
+        |port: &str| port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit());
+    let is_end = after.is_empty() || after.strip_prefix(':').is_some_and(is_port);
+    !name.is_empty() && name.bytes().all(in_name) && is_end
 }
 
 fn target(head: &request::Parts) -> Option<Ambiguity> {
     let absolute_is_http =
         head.uri.scheme_str().is_none_or(|scheme| scheme == "http" || scheme == "https");
-    (head.method == Method::CONNECT || !absolute_is_http).then_some(Ambiguity::Target)
+    // HTTP/1 has none of this past the guard; HTTP/2 may.
+    let is_visible = |query: &str| query.bytes().all(|byte| byte.is_ascii_graphic());
+    let query_is_plain = head.uri.query().is_none_or(is_visible);
+    let is_odd = head.method == Method::CONNECT || !absolute_is_http || !query_is_plain;
+    is_odd.then_some(Ambiguity::Target)
 }
 
 #[cfg(test)]
@@ -139,7 +153,12 @@ mod tests {
         assert_eq!(ambiguity("/", &[]), Some(Ambiguity::Host));
         assert_eq!(ambiguity("/", &[("host", "a"), ("host", "a")]), Some(Ambiguity::Host));
         assert_eq!(ambiguity("/", &[("host", "user@a")]), Some(Ambiguity::Host));
-        assert_eq!(ambiguity("/", &[("host", "a, b")]), Some(Ambiguity::Host));
+        for odd in [
+            "a, b", "a:", "a:x", "a:65536", "a:+80", "a:80:80", ":80", "[::1", "[a]", "[::1]x",
+            "a]",
+        ] {
+            assert_eq!(ambiguity("/", &[("host", odd)]), Some(Ambiguity::Host), "{odd}");
+        }
         assert_eq!(
             ambiguity("http://a.example/", &[("host", "b.example")]),
             Some(Ambiguity::HostMismatch)

@@ -237,6 +237,11 @@ fn grpc_status(status: StatusCode, message: &'static str) -> HeaderMap {
     fields
 }
 
+/// What a caller is told of a denial.
+pub(crate) fn told(denial: Denial) -> &'static str {
+    denial_message(denial.reason, false)
+}
+
 /// What ends a gRPC call whose request would be refused by now.
 pub(crate) fn grpc_trailers(denial: Denial) -> HeaderMap {
     let refusal = Refusal::Denied { denial, conceal: false, retry_after: 0 };

@@ -22,7 +22,7 @@ use crate::core::token::Secret;
 use crate::core::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
 use crate::legacy::{LaneVerdict, VerifyRequest};
 use crate::observe::metrics::Origin;
-use crate::proxy::{Forwarding, Identity, Plan, Pool, forward};
+use crate::proxy::{Content, Forwarding, Identity, Plan, Pool, forward};
 use crate::time::now;
 
 /// Seconds after which a caller may try again where nothing better is known.
@@ -79,6 +79,7 @@ fn act(worker: &Rc<Worker>, connection: &Rc<Connection>, asked: Asked, decided: 
     match forward(plan, head, incoming, watch, connection.watch.end()) {
         Ok(forwarding) => Answer::Upstream(Passing {
             worker: worker.clone(),
+            connection: connection.clone(),
             forwarding,
             pool,
             upstream,
@@ -128,6 +129,7 @@ enum Answer {
 struct Passing {
     forwarding: Forwarding,
     worker: Rc<Worker>,
+    connection: Rc<Connection>,
     pool: Rc<Pool>,
     /// Position of the upstream.
     upstream: usize,
@@ -138,7 +140,8 @@ struct Passing {
 
 impl Passing {
     async fn finish(self) -> Response<GateBody> {
-        let Self { forwarding, worker, pool, upstream, decision_id, format, started } = self;
+        let Self { forwarding, worker, connection, pool, upstream, decision_id, format, started } =
+            self;
         let before = forwarding.started().duration_since(started);
         let named = Some((upstream, pool.upstream().name.as_str()));
         match forwarding.await {
@@ -146,7 +149,14 @@ impl Passing {
                 worker.metrics.upstream(forwarded.took);
                 worker.metrics.overhead(started.elapsed().saturating_sub(forwarded.took));
                 worker.metrics.answered(Origin::Upstream, forwarded.head.status.as_u16(), named);
-                Response::from_parts(forwarded.head, GateBody::upstream(forwarded.body))
+                let body = match forwarded.content {
+                    Content::Body(body) => GateBody::upstream(body),
+                    Content::Switched(switched) => {
+                        connection.switch(switched);
+                        GateBody::empty()
+                    }
+                };
+                Response::from_parts(forwarded.head, body)
             }
             Err(refusal) => own(&worker, refusal, named, before, format, decision_id),
         }
@@ -368,15 +378,15 @@ fn plan(
         certificate: None,
         followed: None,
         streams: streams.clone(),
-        credential_headers: credentials_to_strip(setup, permit),
+        dropped_headers: dropped_headers(setup, permit),
         body_limit: route_limit.or(setup.config.limits.body_bytes),
         is_legacy: matches!(permit.lane(), Lane::Cached | Lane::Slow),
     }
 }
 
-fn credentials_to_strip(setup: &Setup, permit: &Permit<'_>) -> Rc<[http::HeaderName]> {
+fn dropped_headers(setup: &Setup, permit: &Permit<'_>) -> Rc<[http::HeaderName]> {
     match permit.reason() {
-        Reason::Public => setup.every_credential_header.clone(),
-        _ => setup.credential_headers.clone(),
+        Reason::Public => setup.dropped_on_public.clone(),
+        _ => setup.dropped_headers.clone(),
     }
 }

@@ -21,7 +21,7 @@ use super::connection;
 use super::deadline::{Deadlines, TICK};
 use super::listener::{Accepted, Transport};
 use super::streams::Streams;
-use crate::config::Config;
+use crate::config::{Config, OVERRIDES};
 use crate::core::record::TokenId;
 use crate::feed::Shared;
 use crate::legacy::Lane;
@@ -133,10 +133,10 @@ pub(crate) struct Setup {
     pub(crate) upstreams: Upstreams,
     pub(crate) trusted: TrustedProxies,
     pub(crate) limits: Arc<Limits>,
-    /// Headers that carry a credential and are not passed on.
-    pub(crate) credential_headers: Rc<[HeaderName]>,
+    /// Headers that are not passed on: credentials, and what would make the request another one.
+    pub(crate) dropped_headers: Rc<[HeaderName]>,
     /// Those that are not passed on where the route is public, whatever else is configured.
-    pub(crate) every_credential_header: Rc<[HeaderName]>,
+    pub(crate) dropped_on_public: Rc<[HeaderName]>,
 }
 
 impl Worker {
@@ -198,20 +198,23 @@ impl Worker {
 
 impl Setup {
     fn new(config: Arc<Config>, limits: &SharedLimits, previous: Option<&Upstreams>) -> Self {
+        let allowed = &config.gate.allow_headers;
+        let overrides = || OVERRIDES.iter().filter(|name| !allowed.contains(name)).cloned();
         let every: Rc<[HeaderName]> = [AUTHORIZATION]
             .into_iter()
             .chain(config.gate.credential_headers.iter().cloned())
+            .chain(overrides())
             .collect();
         Self {
             upstreams: Upstreams::new(&config, previous),
             trusted: TrustedProxies::new(&config.client_ip),
             limits: limits.under(&config.limits),
-            credential_headers: if config.gate.forward_credential {
-                Rc::default()
+            dropped_headers: if config.gate.forward_credential {
+                overrides().collect()
             } else {
                 every.clone()
             },
-            every_credential_header: every,
+            dropped_on_public: every,
             config,
         }
     }

@@ -39,7 +39,7 @@ pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
     exchange: Rc<Exchange>,
     left: u64,
-    credential_headers: Rc<[HeaderName]>,
+    dropped_headers: Rc<[HeaderName]>,
 }
 
 impl RequestBody {
@@ -48,10 +48,10 @@ impl RequestBody {
         incoming: Incoming,
         exchange: Rc<Exchange>,
         limit: Option<u64>,
-        credential_headers: Rc<[HeaderName]>,
+        dropped_headers: Rc<[HeaderName]>,
     ) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
-        Self { incoming, exchange, left: limit.unwrap_or(u64::MAX), credential_headers }
+        Self { incoming, exchange, left: limit.unwrap_or(u64::MAX), dropped_headers }
     }
 
     /// The same once more, where there is no body.
@@ -63,7 +63,7 @@ impl RequestBody {
             incoming: None,
             exchange: self.exchange.clone(),
             left: self.left,
-            credential_headers: self.credential_headers.clone(),
+            dropped_headers: self.dropped_headers.clone(),
         })
     }
 }
@@ -92,7 +92,7 @@ impl Body for RequestBody {
             this.left = left;
             this.exchange.moved();
         } else if let Some(trailers) = frame.trailers_mut() {
-            headers::strip_request_trailers(trailers, &this.credential_headers);
+            headers::strip_request_trailers(trailers, &this.dropped_headers);
         }
         if ends {
             this.exchange.sent();

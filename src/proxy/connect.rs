@@ -104,7 +104,7 @@ pub(crate) async fn connect(
     }
     let mut builder = http1::Builder::new();
     let (sender, connection) = builder.max_buf_size(BUFFER_BYTES).handshake(stream).await?;
-    run(connection);
+    run(connection.with_upgrades());
     Ok(Sender::Http1(sender))
 }
 

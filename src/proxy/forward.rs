@@ -15,6 +15,8 @@ use super::connect::ConnectError;
 use super::exchange::Exchange;
 use super::headers::{self, Identity};
 use super::pool::{Lease, Pool};
+use super::tunnel::Switched;
+use super::upgrade::Protocol;
 use crate::edge::deadline::{Watch, WatchEnd};
 use crate::edge::{Followed, Format, Refusal, Streams};
 use crate::tls::ClientIdentity;
@@ -33,7 +35,7 @@ pub(crate) struct Plan {
     /// What the client's certificate says, where it had to show one.
     pub(crate) certificate: Option<Rc<ClientIdentity>>,
     /// Headers that are not passed on.
-    pub(crate) credential_headers: Rc<[HeaderName]>,
+    pub(crate) dropped_headers: Rc<[HeaderName]>,
     pub(crate) body_limit: Option<u64>,
     pub(crate) is_legacy: bool,
     /// What the request was let through by, where a token was.
@@ -44,8 +46,16 @@ pub(crate) struct Plan {
 /// An upstream's answer and the time that it took to its head.
 pub(crate) struct Forwarded {
     pub(crate) head: response::Parts,
-    pub(crate) body: UpstreamBody,
+    pub(crate) content: Content,
     pub(crate) took: Duration,
+}
+
+/// What follows the head of an upstream's answer.
+pub(crate) enum Content {
+    /// A body.
+    Body(UpstreamBody),
+    /// Another protocol.
+    Switched(Switched),
 }
 
 /// A request that was sent or, if no idle connection took it, is about to be.
@@ -57,6 +67,8 @@ pub(crate) struct Forwarding {
     decision_id: Option<HeaderValue>,
     is_legacy: bool,
     is_grpc: bool,
+    /// The protocol that was asked for instead of HTTP.
+    protocol: Option<Protocol>,
     streams: Rc<Streams>,
     started: Instant,
 }
@@ -83,14 +95,18 @@ pub(crate) fn forward(
     let followed = plan.followed.take();
     let (idle, response) = (upstream.idle_timeout, upstream.response_timeout);
     let exchange = Rc::new(Exchange::new(watch, followed, idle, response));
+    let has_body = !incoming.is_end_stream();
+    let protocol = Protocol::asked(&head, has_body).filter(|_| !upstream.http2);
     let is_grpc = Format::of(&head.headers) == Format::Grpc;
     if is_grpc || is_stream(&incoming) {
         exchange.follow(&plan.streams);
     }
-    let has_body = !incoming.is_end_stream();
-    let credentials = plan.credential_headers.clone();
-    let body = RequestBody::new(incoming, exchange.clone(), plan.body_limit, credentials);
-    let request = outgoing(&mut plan, head, body)?;
+    let dropped = plan.dropped_headers.clone();
+    let body = RequestBody::new(incoming, exchange.clone(), plan.body_limit, dropped);
+    let mut request = outgoing(&mut plan, head, body)?;
+    if let Some(protocol) = &protocol {
+        protocol.ask(request.headers_mut());
+    }
     match has_body {
         true => exchange.moved(),
         false => exchange.sent(),
@@ -107,6 +123,7 @@ pub(crate) fn forward(
         decision_id,
         is_legacy,
         is_grpc,
+        protocol,
         streams,
         started,
     })
@@ -138,10 +155,15 @@ impl Forwarding {
         self.started
     }
 
-    fn accept(&mut self, response: Response<Incoming>, lease: Lease) -> Result<Forwarded, Refusal> {
+    fn accept(
+        &mut self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+    ) -> Result<Forwarded, Refusal> {
         let took = self.started.elapsed();
         self.exchange.watch().link(&self.connection);
         self.exchange.answered();
+        let switched = self.switched(&mut response)?;
         let (mut head, incoming) = response.into_parts();
         check(&head, &self.pool.upstream().name)?;
         if is_stream(&incoming) {
@@ -156,8 +178,38 @@ impl Forwarding {
         if self.is_legacy {
             headers::notice(&mut head.headers);
         }
-        let body = UpstreamBody::new(incoming, self.exchange.clone(), lease, self.is_grpc);
-        Ok(Forwarded { head, body, took })
+        let content = match switched {
+            Some((protocol, switched)) => {
+                protocol.ask(&mut head.headers);
+                Content::Switched(switched)
+            }
+            None => {
+                let exchange = self.exchange.clone();
+                Content::Body(UpstreamBody::new(incoming, exchange, lease, self.is_grpc))
+            }
+        };
+        Ok(Forwarded { head, content, took })
+    }
+
+    /// The other side of a connection that goes on in another protocol, if that was asked for.
+    fn switched(
+        &mut self,
+        response: &mut Response<Incoming>,
+    ) -> Result<Option<(Protocol, Switched)>, Refusal> {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(None);
+        }
+        let given = |protocol: &Protocol| protocol.is_given(response.headers());
+        let Some(protocol) = self.protocol.take().filter(given) else {
+            let upstream = &self.pool.upstream().name;
+            tracing::warn!(upstream, "switched to a protocol that was not asked for");
+            return Err(Refusal::BadGateway);
+        };
+        self.exchange.follow(&self.streams);
+        let upgrade = hyper::upgrade::on(response);
+        let is_websocket = protocol.is_websocket();
+        let exchange = self.exchange.clone();
+        Ok(Some((protocol, Switched { upgrade, exchange, is_websocket })))
     }
 
     /// Why there is no answer, and whose fault that is.
@@ -174,10 +226,6 @@ impl Forwarding {
 
 /// Whether an answer can be passed on.
 fn check(head: &response::Parts, upstream: &str) -> Result<(), Refusal> {
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        tracing::warn!(upstream, "switched protocols without having been asked");
-        return Err(Refusal::BadGateway);
-    }
     if headers::has_two_lengths(&head.headers) {
         tracing::warn!(upstream, "the length of the answer is ambiguous");
         return Err(Refusal::BadGateway);
@@ -209,7 +257,7 @@ fn outgoing(
         None => head.headers.get(HOST).cloned().ok_or(Refusal::BadGateway)?,
     };
     head.extensions.clear();
-    headers::strip_request(&mut head.headers, &plan.credential_headers);
+    headers::strip_request(&mut head.headers, &plan.dropped_headers);
     let upstream = plan.pool.upstream();
     if upstream.http2 {
         let scheme = if upstream.tls.is_some() { "https" } else { "http" };

@@ -68,12 +68,18 @@ fn is_forwarding(name: &str) -> bool {
     )
 }
 
-/// Whether a header carries a credential, in any spelling that CGI and WSGI servers take for it.
-fn is_credential(name: &HeaderName, credentials: &[HeaderName]) -> bool {
+/// Whether a header is one of these, in any spelling that CGI and WSGI servers take for it.
+fn is_one_of(name: &HeaderName, dropped: &[HeaderName]) -> bool {
     let hyphens = |name: &str| name.replace('_', "-");
-    credentials.contains(name)
+    dropped.contains(name)
         || (name.as_str().contains('_')
-            && credentials.iter().any(|known| hyphens(known.as_str()) == hyphens(name.as_str())))
+            && dropped.iter().any(|known| hyphens(known.as_str()) == hyphens(name.as_str())))
+}
+
+/// Whether a header is one that frames the message or names its host, as CGI and WSGI servers spell
+/// it: they would take it for the one that the gate sets.
+fn is_framing_with_underscores(name: &str) -> bool {
+    matches!(name, "content_length" | "transfer_encoding")
 }
 
 /// Headers of one connection only (RFC 9110 section 7.6.1), besides those that `Connection` names.
@@ -92,7 +98,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Turns a client's head into the one that the upstream gets, without an identity yet.
-pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName]) {
+pub(crate) fn strip_request(headers: &mut HeaderMap, dropped: &[HeaderName]) {
     strip_named_in_connection(headers);
     remove_where(headers, |name| {
         let text = name.as_str();
@@ -100,7 +106,8 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, credentials: &[HeaderName])
             || is_hop_by_hop(text)
             || is_forwarding(text)
             || is_reserved(text)
-            || is_credential(name, credentials)
+            || is_framing_with_underscores(text)
+            || is_one_of(name, dropped)
     });
     keep_only_trailers_of_te(headers);
 }
@@ -190,9 +197,14 @@ pub(crate) fn notice(headers: &mut HeaderMap) {
 }
 
 /// Trailers carry neither identity nor credential nor framing.
-pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, credentials: &[HeaderName]) {
-    strip_request(trailers, credentials);
-    remove_where(trailers, |name| *name == AUTHORIZATION || is_framing(name));
+pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, dropped: &[HeaderName]) {
+    strip_request(trailers, dropped);
+    remove_where(trailers, |name| {
+        *name == AUTHORIZATION
+            || *name == COOKIE
+            || is_framing(name)
+            || is_one_of(name, &crate::config::OVERRIDES)
+    });
 }
 
 /// Trailers of a response do not say what only the gate says.

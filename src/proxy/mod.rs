@@ -7,10 +7,14 @@ mod body;
 mod connect;
 mod exchange;
 mod forward;
+mod frames;
 mod headers;
 mod pool;
+mod tunnel;
+mod upgrade;
 
 pub(crate) use body::{BodyError, UpstreamBody};
-pub(crate) use forward::{Forwarding, Plan, forward};
+pub(crate) use forward::{Content, Forwarding, Plan, forward};
 pub(crate) use headers::Identity;
 pub(crate) use pool::{Pool, Upstreams};
+pub(crate) use tunnel::Switched;

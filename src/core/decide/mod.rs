@@ -255,7 +255,7 @@ fn target<'i, T: Trace>(
         }
     };
     if !forms.is_none() && target.route.is_some_and(|route| route.captures) {
-        let detail = "`allow_in_path` does not hold on routes with captures";
+        let detail = "such a path is not let through to routes with captures";
         let fix = "the client must send the canonical path";
         return Err(bad_request(facts, trace, &detail, fix));
     }

@@ -151,7 +151,9 @@ fn is_public(target: &Target<'_>) -> bool {
 
 fn step_0<'w>(world: &'w World, request: &Request) -> Result<Target<'w>, Reason> {
     let forms = unusual_forms(&request.path).ok_or(Reason::BadRequest)?;
-    let let_through = |form: &&str| world.allow_in_path.iter().any(|allowed| allowed == form);
+    let let_through = |form: &&str| {
+        *form == ENCODED_TWICE || world.allow_in_path.iter().any(|allowed| allowed == form)
+    };
     if request.ambiguity.is_some() || !forms.iter().all(let_through) {
         return Err(Reason::BadRequest);
     }
@@ -160,6 +162,9 @@ fn step_0<'w>(world: &'w World, request: &Request) -> Result<Target<'w>, Reason>
         if route.path.contains('{') && !route.path.contains("{*"));
     if has_captures && !forms.is_empty() { Err(Reason::BadRequest) } else { Ok(target) }
 }
+
+/// A form that is let through everywhere but to captures.
+const ENCODED_TWICE: &str = "%25XX";
 
 /// The forms that `allow_in_path` can let through; `None` for a path that nothing lets through.
 fn unusual_forms(path: &str) -> Option<Vec<&'static str>> {
@@ -180,6 +185,9 @@ fn unusual_forms(path: &str) -> Option<Vec<&'static str>> {
         match byte {
             b'/' => forms.push("%2F"),
             b'\\' => forms.push("%5C"),
+            b'%' if path.get(position + 3..position + 5).is_some_and(is_hexadecimal) => {
+                forms.push(ENCODED_TWICE);
+            }
             0 => return None,
             b'-' | b'.' | b'_' | b'~' => return None,
             byte if byte.is_ascii_alphanumeric() => return None,
@@ -187,6 +195,10 @@ fn unusual_forms(path: &str) -> Option<Vec<&'static str>> {
         }
     }
     Some(forms)
+}
+
+fn is_hexadecimal(text: &str) -> bool {
+    text.chars().all(|character| character.is_ascii_hexdigit())
 }
 
 fn find_route<'w>(world: &'w World, request: &Request) -> Target<'w> {

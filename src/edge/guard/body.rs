@@ -39,7 +39,7 @@ impl Body {
     /// `None` where there is none.
     pub(super) fn new(framing: Framing) -> Option<Self> {
         match framing {
-            Framing::Length(0) => None,
+            Framing::Length(0) | Framing::Upgrade => None,
             Framing::Length(length) => Some(Self::Length(length)),
             Framing::Chunked => Some(Self::Chunked(Chunks::default())),
         }

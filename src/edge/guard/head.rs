@@ -30,6 +30,8 @@ pub enum Framing {
     Length(u64),
     /// As its chunks say.
     Chunked,
+    /// There is none, and what follows may be of another protocol, if that is what is answered.
+    Upgrade,
 }
 
 /// A head of which lines are judged as they come. Everything is kept that is needed to go on where
@@ -46,6 +48,7 @@ pub(super) struct Head {
     version: Option<Version>,
     length: Option<u64>,
     is_chunked: bool,
+    asks_upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +120,10 @@ impl Head {
         let [b':', value @ ..] = rest else { return Err(Fault::Field) };
         match name.len() {
             0 => Err(Fault::Field),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.asks_upgrade = true;
+                Ok(())
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(trim(value)),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 self.transfer_encoding(trim(value))
@@ -160,6 +167,7 @@ impl Head {
                 return Err(Fault::TransferEncoding);
             }
             (true, None) => Framing::Chunked,
+            (false, None) if self.asks_upgrade => Framing::Upgrade,
             (false, length) => Framing::Length(length.unwrap_or(0)),
         };
         Ok((head.len(), framing))

@@ -16,6 +16,7 @@ mod fault;
 mod head;
 mod scanner;
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -47,6 +48,8 @@ pub(crate) struct Guard<S> {
     connection: Rc<Connection>,
     scanner: Scanner,
     mode: Mode,
+    /// Requests whose heads were passed on.
+    heads: usize,
     held: Vec<u8>,
     /// Of what is held, this much was passed on,
     passed: usize,
@@ -63,6 +66,8 @@ enum Mode {
     Http1,
     /// Nothing is looked at.
     Through,
+    /// What follows a request for another protocol is held until that is answered.
+    Waiting,
     /// A head was refused: nothing more is read.
     RefusedHead,
     /// A body was refused: hyper is told that it broke off.
@@ -84,6 +89,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             connection,
             scanner: Scanner::new(limits),
             mode: Mode::Start,
+            heads: 0,
             held: Vec::new(),
             passed: 0,
             approved: 0,
@@ -131,9 +137,15 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let mut bytes = [0; READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
+        self.held.extend_from_slice(buf.filled());
+        self.judge_held();
+        Poll::Ready(Ok(buf.filled().is_empty()))
+    }
+
+    /// Judges what is held and was not passed on.
+    fn judge_held(&mut self) {
         let mut held = std::mem::take(&mut self.held);
         held.drain(..self.passed);
-        held.extend_from_slice(buf.filled());
         if self.mode == Mode::Start {
             self.mode = tell_protocol(&held);
         }
@@ -145,7 +157,6 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             self.approved = held.len();
         }
         (self.held, self.passed) = (held, 0);
-        Poll::Ready(Ok(buf.filled().is_empty()))
     }
 
     /// How many bytes may be passed on, and what becomes of the rest.
@@ -153,8 +164,12 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let (pass, fault, with): (_, _, &'static [u8]) = match self.mode {
             Mode::Start => return (0, Rest::Held),
             Mode::Through => return (bytes.len(), Rest::Held),
-            _ => match self.scanner.scan(bytes) {
+            _ => match self.scanner.scan_messages(bytes, |_, _| self.heads += 1) {
                 Scan::Pass => return (bytes.len(), Rest::Held),
+                Scan::Wait(from) => {
+                    self.mode = Mode::Waiting;
+                    return (from, Rest::Held);
+                }
                 Scan::Hold(from) => return (from, Rest::Held),
                 Scan::RefuseHead(from, fault) => {
                     self.mode = Mode::RefusedHead;
@@ -190,10 +205,32 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     /// Whether the client has not sent all of a message, or was refused before it had.
     fn may_be_sending(&self) -> bool {
         match self.mode {
-            Mode::Start | Mode::Through => false,
+            Mode::Start | Mode::Through | Mode::Waiting => false,
             Mode::Http1 => self.scanner.is_in_body(),
             Mode::RefusedHead | Mode::RefusedBody => true,
         }
+    }
+}
+
+/// A guard that is still there when hyper is done with the connection.
+pub(crate) struct SharedGuard<S>(Rc<RefCell<Guard<S>>>);
+
+impl<S> SharedGuard<S> {
+    pub(crate) fn new(guard: Guard<S>) -> Self {
+        Self(Rc::new(RefCell::new(guard)))
+    }
+
+    /// Looks at nothing from now on: the connection goes on in another protocol.
+    pub(crate) fn pass_through(&self) {
+        let mut guard = self.0.borrow_mut();
+        guard.mode = Mode::Through;
+        guard.approved = guard.held.len();
+    }
+}
+
+impl<S> Clone for SharedGuard<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -224,6 +261,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 // The answer closes the connection.
                 Mode::RefusedHead => return Poll::Pending,
                 Mode::RefusedBody => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Mode::Waiting => {
+                    ready!(this.connection.poll_answered(this.heads, cx));
+                    this.mode = Mode::Http1;
+                    this.judge_held();
+                    continue;
+                }
                 Mode::Start | Mode::Http1 => {}
             }
             let is_direct =
@@ -269,6 +312,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for SharedGuard<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedGuard<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().is_write_vectored()
     }
 }
 

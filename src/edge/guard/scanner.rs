@@ -12,6 +12,9 @@ pub enum Scan {
     /// Those from here on begin a head that is not whole: they are to be given again, with what
     /// comes next.
     Hold(usize),
+    /// Those from here on follow a request for another protocol: what they are can be told only
+    /// once that is answered. Until then they are to be kept, and then to be given again.
+    Wait(usize),
     /// Those from here on are refused, as a head.
     RefuseHead(usize, Fault),
     /// Those from here on are refused, as the rest of a body whose front was passed on.
@@ -53,6 +56,9 @@ impl Scanner {
                         on_head(start, framing);
                         self.at =
                             Body::new(framing).map_or_else(|| At::Head(Head::default()), At::Body);
+                        if framing == Framing::Upgrade {
+                            return Scan::Wait(start);
+                        }
                     }
                     Ok(None) => return Scan::Hold(start),
                     Err(fault) => return Scan::RefuseHead(start, fault),

@@ -2,6 +2,7 @@
 //! are cut up on their way.
 
 mod hyper_reads;
+mod messages;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 2048, fields: 20 };
 fn scan(bytes: &[u8]) -> Result<Vec<Framing>, Fault> {
     let mut framings = Vec::new();
     match Scanner::new(LIMITS).scan_messages(bytes, |_, framing| framings.push(framing)) {
-        Scan::Pass | Scan::Hold(_) => Ok(framings),
+        Scan::Pass | Scan::Hold(_) | Scan::Wait(_) => Ok(framings),
         Scan::RefuseHead(_, fault) | Scan::RefuseBody(_, fault) => Err(fault),
     }
 }
@@ -351,6 +352,16 @@ fn a_refused_body_breaks_off() {
 }
 
 #[test]
+fn what_follows_a_request_for_another_protocol_waits_for_the_answer() {
+    let asks = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let follows = b"\x81\x00";
+    assert_eq!(read_through(&[asks, follows]), (asks.to_vec(), None));
+    assert_eq!(read_through(&[&[&asks[..], follows].concat()]), (asks.to_vec(), None));
+    let framed = b"GET / HTTP/1.1\r\nUpgrade: x\r\nContent-Length: 2\r\n\r\n";
+    assert_eq!(read_through(&[framed, follows]), ([&framed[..], follows].concat(), None));
+}
+
+#[test]
 fn http_2_is_told_by_its_preface_and_passed_through() {
     let bytes = [PREFACE, b"\0\0\0\x04\0\0\0\0\0\n\0"].concat();
     assert_eq!(read_through(&[&bytes]), (bytes.clone(), None));
@@ -362,7 +373,7 @@ fn http_2_is_told_by_its_preface_and_passed_through() {
 proptest::proptest! {
     #[test]
     fn it_does_not_matter_how_bytes_are_cut_up(
-        bytes in hyper_reads::messages(),
+        bytes in messages::messages(),
         cuts in proptest::collection::vec(1..40_usize, 1..20),
     ) {
         let mut whole = Scanner::new(LIMITS);
@@ -374,6 +385,7 @@ proptest::proptest! {
             match pieces.scan(&bytes[at..end]) {
                 Scan::Pass => at = end,
                 Scan::Hold(from) => at += from,
+                Scan::Wait(from) => break Scan::Wait(at + from),
                 Scan::RefuseHead(from, fault) => break Scan::RefuseHead(at + from, fault),
                 Scan::RefuseBody(from, fault) => break Scan::RefuseBody(at + from, fault),
             }
