@@ -10,7 +10,7 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::app::Gate;
-use portcullis::config::{self, Config, StoreUrl};
+use portcullis::config::{self, Config};
 use portcullis::core::record::{AccountState, Grant, Plan, Timestamp, TokenState, Verifier};
 use portcullis::core::token::Secret;
 use portcullis::store::{Actor, Command, NewToken, SqliteStore, Store};
@@ -103,7 +103,7 @@ fn configure(folder: &Path, upstream: SocketAddr, secret: &Secret) -> Config {
 }
 
 fn fill(config: &Config, secret: &Secret) {
-    let StoreUrl::Sqlite(path) = &config.store;
+    let path = config.store_file().expect("invariant: the benchmark has a store");
     let store = SqliteStore::create(path, portcullis::app::store_rules(config)).expect("a store");
     let key = config.keys.current();
     let digest = key.digest(secret.expose().as_bytes());

@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use portcullis::app::store_rules;
-use portcullis::config::{Config, StoreUrl};
+use portcullis::config::Config;
 use portcullis::core::record::{AccountState, Grant, Timestamp, TokenId, TokenState, Verifier};
 use portcullis::core::token::{Secret, TokenKind};
 use portcullis::store::{Actor, Command, NewToken, Outcome, SqliteStore, Store};
@@ -104,7 +104,7 @@ struct Work<'a> {
 }
 
 fn run(plan: &Plan) -> Outcomes {
-    let StoreUrl::Sqlite(path) = &plan.config.store;
+    let path = plan.config.store_file().expect("invariant: the benchmark has a store");
     let store = SqliteStore::open(path, store_rules(&plan.config)).expect("the gate's store");
     let work = Work {
         plan,

@@ -61,6 +61,9 @@ pub enum QuestionError {
     /// There is no index yet.
     #[error("there is no index yet: /readyz says what the gate waits for")]
     NoIndex,
+    /// A gate that follows a control knows tokens by what recognises them, not by number.
+    #[error("this gate has no store to look a number up in: give the token itself")]
+    NoStore,
     /// The token's key is no longer configured, or the index has not caught up with the store.
     #[error(
         "token {0} is in the store but not in the index: its digest key is not in digest.key, or the index has yet to follow"
@@ -81,7 +84,7 @@ impl Question {
         &self,
         index: &Index,
         config: &Config,
-        store: &dyn Store,
+        store: Option<&dyn Store>,
         limits: Option<&Limits>,
     ) -> Result<Explanation, QuestionError> {
         let mut explanation = self.decision(index, config, store)?;
@@ -96,12 +99,12 @@ impl Question {
         &self,
         index: &Index,
         config: &Config,
-        store: &dyn Store,
+        store: Option<&dyn Store>,
     ) -> Result<Explanation, QuestionError> {
         let conceal = config.gate.conceal;
         match &self.bearer {
             Bearer::Id(id) => {
-                let view = store.token(*id)?;
+                let view = store.ok_or(QuestionError::NoStore)?.token(*id)?;
                 let token = index.find_verifier(*id, &view.verifier);
                 let token = token.ok_or(QuestionError::NotIndexed(*id))?;
                 Ok(explain_token(index, &self.facts(Credential::Missing), token, self.at, conceal))

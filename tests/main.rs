@@ -19,6 +19,8 @@ mod decisions;
 mod edge;
 mod explain;
 mod feed;
+mod feed_http;
+mod follow;
 mod framing;
 mod headers;
 mod http2;

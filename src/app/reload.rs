@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Semaphore;
 
 use super::lane::Observer;
-use crate::config::{self, Config, Diagnostic};
+use crate::config::{self, Config, Diagnostic, Origin};
+use crate::core::digest::DigestKeys;
 use crate::feed::{FeedError, FollowerHandle, Shared};
 use crate::legacy::Lane;
 use crate::observe::metrics::Metrics;
@@ -39,7 +40,10 @@ pub(crate) struct Reloaded {
 pub(super) struct Reloader {
     pub(super) shared: Arc<Shared>,
     pub(super) follower: FollowerHandle,
-    pub(super) store: Arc<SqliteStore>,
+    /// `None` in a gate that follows a control.
+    pub(super) store: Option<Arc<SqliteStore>>,
+    /// What the feed checks seals with.
+    pub(super) keys: Arc<ArcSwap<DigestKeys>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lane: Arc<ArcSwapOption<Lane>>,
     pub(super) observer: Observer,
@@ -75,8 +79,11 @@ impl Reloader {
             false => None,
         };
         let next = Arc::new(next);
-        self.follower.reconfigure(next.clone())?;
-        self.store.replace_rules(super::store_rules(&next));
+        let keys = self.keys.swap(next.keys.clone());
+        self.follower.reconfigure(next.clone()).inspect_err(|_| self.keys.store(keys))?;
+        if let Some(store) = &self.store {
+            store.replace_rules(super::store_rules(&next));
+        }
         self.connections.set(next.limits.connections);
         if let Some(lane) = lane {
             self.lane.store(lane);
@@ -96,13 +103,17 @@ fn keep_what_needs_restart(next: &mut Config, current: &Config) -> Vec<&'static 
     keep(next.gate.listen != current.gate.listen, "gate.listen");
     keep(next.gate.listen_tls != current.gate.listen_tls, "gate.listen_tls");
     keep(next.gate.workers != current.gate.workers, "gate.workers");
-    keep(next.store != current.store, "store.url");
+    let origin = match &current.origin {
+        Origin::Store(_) => "store.url",
+        Origin::Feed(_) => "[feed]",
+    };
+    keep(next.origin != current.origin, origin);
     keep(next.admin != current.admin, "admin.listen");
     keep(next.control != current.control, "control.listen");
     next.gate.listen.clone_from(&current.gate.listen);
     next.gate.listen_tls.clone_from(&current.gate.listen_tls);
     next.gate.workers = current.gate.workers;
-    next.store.clone_from(&current.store);
+    next.origin.clone_from(&current.origin);
     next.admin.clone_from(&current.admin);
     next.control.clone_from(&current.control);
     keys

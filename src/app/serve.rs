@@ -1,28 +1,30 @@
 //! `serve`: the gate with everything around it, from the first listener to the last answer.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::lane::Observer;
 use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader};
-use crate::config::{Config, StoreUrl};
-use crate::control::{self, Api};
+use crate::config::{Config, Origin, StoreUrl};
+use crate::control::{self, Api, Feed};
+use crate::core::digest::DigestKeys;
 use crate::core::explain::Explanation;
 use crate::edge::{BindError, Listener, Pool, Transport, WorkerSettings, accept};
 use crate::explain::{Question, QuestionError};
-use crate::feed::{Follower, Publisher};
+use crate::feed::{Follower, Publisher, Remote, RemoteUses, Source};
 use crate::limits::SharedLimits;
 use crate::observe::admin;
 use crate::observe::metrics::Metrics;
-use crate::store::{SqliteStore, StoreError};
-use crate::usage::{Collector, LaneTally};
+use crate::store::{SqliteStore, Store, StoreError};
+use crate::usage::{Collector, LaneTally, Recorder};
 
 /// How often changed files are looked for. A change is put in force at the second look.
 const FILE_INTERVAL: Duration = Duration::from_millis(500);
@@ -66,7 +68,7 @@ pub(crate) struct Control {
 pub type Stop = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
 impl Gate {
-    /// Opens the store, binds the listeners and starts the threads.
+    /// Opens the store or the cache of the feed, binds the listeners and starts the threads.
     ///
     /// # Errors
     /// [`AppError`]; then nothing is left running.
@@ -77,20 +79,20 @@ impl Gate {
         let listeners = plain.chain(tls).map(bind).collect::<Result<Vec<_>, BindError>>()?;
         let admin = config.admin.as_ref().map(Listener::bind).transpose()?;
         let control = config.control.as_ref().map(Listener::bind).transpose()?;
-        let StoreUrl::Sqlite(path) = &config.store;
-        let store = Arc::new(SqliteStore::open(path, crate::app::store_rules(&config))?);
         let metrics = Metrics::new();
+        let keys = Arc::new(ArcSwap::new(config.keys.clone()));
+        let Sources { store, source, uses } = Sources::open(&config, &keys, &metrics)?;
+        let folder = config.store_file().and_then(|path| path.parent()).map(PathBuf::from);
         let workers = workers(config.gate.workers);
         let connections = ConnectionLimit::new(config.limits.connections);
-        let publisher = Box::new(Publisher::new(store.clone()));
         let config = Arc::new(config);
-        let (shared, follower) = Follower::start(publisher, config.clone(), metrics.clone())?;
+        let (shared, follower) = Follower::start(source, config.clone(), metrics.clone())?;
         let tally = Arc::new(LaneTally::default());
         let observer =
             Observer { metrics: metrics.clone(), shared: shared.clone(), tally: tally.clone() };
         let slow = Arc::new(ArcSwapOption::from(observer.start(&config.legacy)?));
         let (drain, draining) = watch::channel(false);
-        let usage = Collector::start(shared.clone(), store.clone(), tally)?;
+        let usage = Collector::start(shared.clone(), uses, tally)?;
         let limits = Arc::new(SharedLimits::new(Instant::now()));
         let settings = WorkerSettings {
             shared: shared.clone(),
@@ -103,14 +105,16 @@ impl Gate {
         let (pool, mut threads) = Pool::start(workers, &settings)?;
         drop(settings);
         threads.push(usage.into_thread());
-        let control = control.map(|listener| {
-            let api = Api::new(shared.clone(), store.clone(), slow.clone(), limits.clone());
+        let control = control.zip(store.clone()).map(|(listener, store)| {
+            let feed = Feed::new(folder.unwrap_or_default());
+            let api = Api::new(shared.clone(), store, slow.clone(), limits.clone(), feed);
             (listener, Arc::new(api))
         });
         let reloader = Reloader {
             shared,
             follower,
             store,
+            keys,
             metrics,
             lane: slow,
             observer,
@@ -209,6 +213,34 @@ impl Gate {
     }
 }
 
+/// Where changes come from, and where what is used is told.
+struct Sources {
+    store: Option<Arc<SqliteStore>>,
+    source: Box<dyn Source>,
+    uses: Box<dyn Recorder>,
+}
+
+impl Sources {
+    fn open(
+        config: &Config,
+        keys: &Arc<ArcSwap<DigestKeys>>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, AppError> {
+        Ok(match &config.origin {
+            Origin::Store(StoreUrl::Sqlite(path)) => {
+                let store = Arc::new(SqliteStore::open(path, crate::app::store_rules(config))?);
+                let shared: Arc<dyn Store> = store.clone();
+                let source = Box::new(Publisher::new(shared.clone()));
+                Self { store: Some(store), source, uses: Box::new(shared) }
+            }
+            Origin::Feed(feed) => {
+                let source = Box::new(Remote::open(feed, keys.clone(), metrics.clone())?);
+                Self { store: None, source, uses: Box::new(RemoteUses::new(feed)?) }
+            }
+        })
+    }
+}
+
 impl Control {
     /// Whether requests are decided: an index is there and the gate is not draining.
     pub(crate) fn is_ready(&self) -> Result<(), &'static str> {
@@ -227,7 +259,8 @@ impl Control {
         match status.is_connected() {
             true => String::new(),
             false => {
-                format!("the store does not answer; the index is {} s old", status.age().as_secs())
+                let (source, age) = (status.source(), status.age().as_secs());
+                format!("the {source} does not answer; the index is {age} s old")
             }
         }
     }
@@ -246,7 +279,8 @@ impl Control {
         let live = self.reloader.shared.live().clone();
         let index = live.index.as_ref().ok_or(QuestionError::NoIndex)?;
         let limits = self.limits.under(&live.config.limits);
-        question.answer(index, &live.config, &*self.reloader.store, Some(&limits))
+        let store = self.reloader.store.as_deref().map(|store| store as &dyn Store);
+        question.answer(index, &live.config, store, Some(&limits))
     }
 }
 

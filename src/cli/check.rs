@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
-use super::session::{Session, store_path};
+use super::session::Session;
 use crate::config::{self, Config, Diagnostic, Severity};
 use crate::store::{SqliteStore, Store};
 
@@ -32,7 +32,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
 /// What is wrong with the store. That it is not there yet is worth a warning only, so that a
 /// configuration can be checked before it is rolled out.
 fn store_diagnostic(config: &Config) -> Option<Diagnostic> {
-    let path = store_path(config);
+    let path = config.store_file()?;
     let about = |severity, message: String, help: &str| Diagnostic {
         severity,
         file: path.display().to_string(),

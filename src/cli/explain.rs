@@ -65,7 +65,7 @@ pub(super) fn run(explain: Explain, session: &mut Session<'_>) -> Result<(), Fai
     };
     let index = index(config.policy(), &store)?;
     let mut explanation = question
-        .answer(&index, &config, &store, None)
+        .answer(&index, &config, Some(&store), None)
         .map_err(|error| Failure::failed(error.to_string()))?;
     if let Some(fix) = &mut explanation.fix {
         fix.commands.iter_mut().for_each(|command| *command = session.as_typed(command));

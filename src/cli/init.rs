@@ -88,7 +88,7 @@ fn fill(
         session.say_raw(&config::render(&errors));
         Failure { exit: Exit::Invalid, message: Some("the samples are invalid".to_owned()) }
     })?;
-    let path = store_path(&config);
+    let path = store_path(&config)?;
     let store = SqliteStore::create(path, crate::app::store_rules(&config))?;
     made.0.extend(["", "-wal", "-shm"].map(|suffix| {
         let mut name = path.as_os_str().to_owned();

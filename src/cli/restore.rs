@@ -73,7 +73,7 @@ struct Copy {
 
 pub(super) fn run(restore: &Restore, session: &mut Session<'_>) -> Result<(), Failure> {
     let config = session.load_config()?;
-    let live = store_path(&config);
+    let live = store_path(&config)?;
     let file = session.path(&restore.file);
     let copy = Copy::of(&file, live, &config)?;
     let backup = BackupShape::new(&file, &copy.facts);

@@ -16,7 +16,7 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Copies the store beside itself, where there is room for it and nobody else may look.
     pub(super) fn of(store: &SqliteStore, config: &Config) -> Result<Self, Failure> {
-        let beside = store_path(config).parent().filter(|path| !path.as_os_str().is_empty());
+        let beside = store_path(config)?.parent().filter(|path| !path.as_os_str().is_empty());
         let beside = beside.unwrap_or(Path::new("."));
         let folder = tempfile::Builder::new()
             .prefix(".portcullis-dry-run-")

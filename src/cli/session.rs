@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG_DEFAULT, CONFIG_VARIABLE, operator};
-use crate::config::{self, Config, StoreUrl};
+use crate::config::{self, Config};
 use crate::core::record::Timestamp;
 use crate::core::token::FOREIGN_LEN;
 use crate::store::{Actor, SqliteStore, StoreError};
@@ -85,14 +85,14 @@ impl Session<'_> {
     /// Loads the configuration and opens the store.
     pub(super) fn open(&mut self) -> Result<Opened, Failure> {
         let config = self.load_config()?;
-        let store = SqliteStore::open(store_path(&config), crate::app::store_rules(&config))?;
+        let store = SqliteStore::open(store_path(&config)?, crate::app::store_rules(&config))?;
         Ok(Opened { config, store })
     }
 
     /// Like [`Self::open`], making an empty store where there is none.
     pub(super) fn open_or_create(&mut self) -> Result<Opened, Failure> {
         let config = self.load_config()?;
-        let (path, rules) = (store_path(&config), crate::app::store_rules(&config));
+        let (path, rules) = (store_path(&config)?, crate::app::store_rules(&config));
         let store = match SqliteStore::create(path, rules.clone()) {
             Ok(store) => {
                 self.say(&format!("{}: an empty store was made", path.display()));
@@ -168,7 +168,12 @@ fn quoted(word: &str) -> String {
 }
 
 /// The file of the store.
-pub(super) fn store_path(config: &Config) -> &Path {
-    let StoreUrl::Sqlite(path) = &config.store;
-    path
+pub(super) fn store_path(config: &Config) -> Result<&Path, Failure> {
+    config.store_file().ok_or_else(|| {
+        Failure::failed(format!(
+            "{}: this gate follows a control ([feed] `url`) and has no store: run the command where \
+             the store is",
+            config.file.display()
+        ))
+    })
 }

@@ -11,8 +11,8 @@ use super::report::{Mistake, Report};
 use super::source::{At, Source};
 use super::tree::{self, Entries};
 use super::{
-    Config, Gate, Listen, client_ip, gate, keys, legacy, limits, listen, permission_sets, routes,
-    schema, store, tls, upstreams, usage,
+    Config, Gate, Listen, Origin, Upgrade, client_ip, feed, gate, keys, legacy, limits, listen,
+    permission_sets, routes, schema, store, tls, upstreams, usage,
 };
 
 /// Reads a configuration, with `environment` going before the file.
@@ -64,12 +64,19 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     check_listeners(root, &gate, admin.as_ref(), control.as_ref());
     let control_tls = tls::of_control(&root.section("control"), &files);
     let upstreams = upstreams::read(root, &files, environment);
-    let legacy = legacy::read(root, &files, environment);
+    let mut legacy = legacy::read(root, &files, environment);
     let client_ip = client_ip::read(root);
     let limits = limits::read(root);
     let usage = usage::read(root);
-    let store = store::read(root, base);
-    store::check_feed(root);
+    let origin = origin(root, &files, environment, control.is_some());
+    if matches!(origin, Some(Origin::Feed(_))) && legacy.upgrade != Upgrade::Never {
+        legacy.upgrade = Upgrade::Never;
+        root.section("legacy").warn(
+            "upgrade",
+            Mistake::new("`upgrade` has no effect on a gate that follows a control")
+                .help("tokens become fast ones at gates that have the store, or by rotation"),
+        );
+    }
     let keys = keys::read(root, &files, environment);
     let permission_sets = permission_sets::read(root, &files);
     let routes = routes::read(root, &files, &upstreams, &limits.groups, permission_sets.as_ref());
@@ -81,7 +88,7 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
         routes: Arc::new(routes?),
         permission_sets: Arc::new(permission_sets?),
         keys: Arc::new(keys?),
-        store: store?,
+        origin: origin?,
         legacy,
         client_ip,
         limits,
@@ -91,6 +98,27 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
         control_tls,
         warnings: Vec::new(),
     })
+}
+
+/// A control that is followed, or a store.
+fn origin(
+    root: &Table<'_>,
+    files: &Files,
+    environment: &Environment,
+    is_control: bool,
+) -> Option<Origin> {
+    if !feed::is_followed(root) {
+        return store::read(root, files.base()).map(Origin::Store);
+    }
+    store::refuse_beside_feed(root);
+    if is_control {
+        root.section("control").error(
+            "listen",
+            Mistake::new("a gate that follows a control ([feed] `url`) cannot be one")
+                .help("[control] needs a store of its own: keep one of the two sections"),
+        );
+    }
+    feed::read(root, files, environment).map(Origin::Feed)
 }
 
 fn check_listeners(

@@ -9,6 +9,7 @@ mod client_ip;
 mod diagnostic;
 pub mod duration;
 mod env;
+mod feed;
 mod files;
 mod gate;
 mod introspection;
@@ -41,7 +42,7 @@ pub use load::load;
 pub use rate::Rate;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ use crate::core::index::Policy;
 use crate::core::permissions::PermissionSets;
 use crate::core::record::Timestamp;
 use crate::core::routes::Routes;
+use crate::core::token::Secret;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Everything that `serve` and the commands need, resolved and compiled.
@@ -71,8 +73,8 @@ pub struct Config {
     pub permission_sets: Arc<PermissionSets>,
     /// The digest keys.
     pub keys: Arc<DigestKeys>,
-    /// `[store]`: where the truth is kept.
-    pub store: StoreUrl,
+    /// Where what is decided by comes from.
+    pub origin: Origin,
     /// `[legacy]`.
     pub legacy: Legacy,
     /// `[client_ip]`.
@@ -92,6 +94,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// The file of the store, where there is one.
+    pub fn store_file(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Store(StoreUrl::Sqlite(path)) => Some(path),
+            Origin::Feed(_) => None,
+        }
+    }
+
     /// What decisions need of it.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -196,6 +206,30 @@ pub enum Endpoint {
     },
     /// `unix:/path`.
     Unix(PathBuf),
+}
+
+/// Where what is decided by comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `[store]`: a store of this process's own.
+    Store(StoreUrl),
+    /// `[feed]`: a control elsewhere.
+    Feed(Feed),
+}
+
+/// `[feed]`: how a gate without a store follows a control.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// Where the control is.
+    pub endpoint: Endpoint,
+    /// What speaks TLS with it; there where the endpoint is https.
+    pub tls: Option<ClientTls>,
+    /// The token to present to it, from the variable that `token_env` names.
+    pub token: Arc<Secret>,
+    /// The folder for what is kept of it here.
+    pub cache: PathBuf,
+    /// How old what is kept may be for a process to begin with it.
+    pub max_boot_age: Duration,
 }
 
 /// `[store] url`.

@@ -71,7 +71,16 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
     ("permission_sets", &[("file", Text)]),
     ("keys", &[("digest", Text), ("digest_env", Text)]),
     ("store", &[("url", Text)]),
-    ("feed", &[("url", Text), ("token_env", Text), ("cache", Text)]),
+    (
+        "feed",
+        &[
+            ("url", Text),
+            ("token_env", Text),
+            ("cache", Text),
+            ("max_boot_age", Text),
+            ("tls", Toml),
+        ],
+    ),
     (
         "legacy",
         &[

@@ -1,4 +1,4 @@
-//! `[store]`, `[feed]`, `[admin]` and `[control]`: where the truth is, and who may look.
+//! `[store]`, `[admin]` and `[control]`: where the truth is, and who may look.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -43,21 +43,16 @@ fn url(node: &Node, base: &Path) -> Result<StoreUrl, Mistake> {
     Ok(StoreUrl::Sqlite(base.join(path.strip_prefix("//").unwrap_or(path))))
 }
 
-/// Refuses `[feed]`: a gate that silently had no store to follow would be worse.
-pub(super) fn check_feed(root: &Table<'_>) {
-    let feed = root.section("feed");
-    feed.allow(&schema::names(schema::keys("feed")));
-    if feed.text("url").is_some() {
-        feed.error(
+/// Refuses `[store]` where a control is followed: which of the two would be the truth?
+pub(super) fn refuse_beside_feed(root: &Table<'_>) {
+    let store = root.section("store");
+    store.allow(&schema::names(schema::keys("store")));
+    if store.node("url").is_some() {
+        store.error(
             "url",
-            Mistake::new("following a control is not available in this version")
-                .help("remove [feed] and give the gate its own [store]"),
+            Mistake::new("[feed] `url` says already where changes come from")
+                .help("keep one of them: a gate that follows a control has no store of its own"),
         );
-    }
-    for key in ["token_env", "cache"] {
-        if feed.text(key).is_some() {
-            feed.warn(key, Mistake::new(format!("`{key}` has no effect without [feed] `url`")));
-        }
     }
 }
 

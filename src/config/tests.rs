@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use support::{Folder, ROUTES};
 
-use super::{ClientIpHeader, Endpoint, LimitGroup, Listen, Rate, StoreUrl, Upgrade};
+use super::{ClientIpHeader, Endpoint, LimitGroup, Listen, Origin, Rate, Upgrade};
 use crate::core::record::Timestamp;
 
 fn tcp(address: &str) -> Listen {
@@ -34,7 +34,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!(config.usage.interval, Duration::from_secs(10));
     assert!(config.client_ip.trusted_proxies.is_empty());
     assert_eq!(config.client_ip.header, ClientIpHeader::XForwardedFor);
-    assert_eq!(config.store, StoreUrl::Sqlite(folder.path("portcullis.db")));
+    assert_eq!(config.store_file(), Some(&*folder.path("portcullis.db")));
     assert_eq!(config.warnings, []);
 }
 
@@ -90,7 +90,7 @@ fn an_environment_variable_goes_before_the_file() {
     let names: Vec<&str> = config.upstreams.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["api", "default"]);
     assert_eq!(config.upstreams[1].endpoints, [Endpoint::Unix(PathBuf::from("/run/b.sock"))]);
-    assert_eq!(config.store, StoreUrl::Sqlite(folder.path("other.db")));
+    assert_eq!(config.store_file(), Some(&*folder.path("other.db")));
     assert_eq!(config.client_ip.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
     assert_eq!(config.admin, None);
 }
@@ -144,6 +144,24 @@ fn warnings_do_not_keep_a_configuration_from_being_used() {
     assert_eq!(lines, [2, 5, 8, 10, 12, 0]);
     assert!(warnings[0].to_string().contains("portcullis.toml:2:14: warning: "), "{}", warnings[0]);
     assert!(warnings[5].message.contains("mode 0640"));
+}
+
+#[test]
+fn a_gate_that_follows_a_control_has_no_store_and_keeps_its_token_to_itself() {
+    let folder = Folder::minimal();
+    let feed = "[upstreams.api]\nendpoints = [\"http://127.0.0.1:9000\"]\n[feed]\n\
+                url = \"http://[::1]:9091/\"\ntoken_env = \"FEED\"\ncache = \"kept\"\nmax_boot_age = \"1h\"\n";
+    folder.write("portcullis.toml", feed);
+    let config = folder.load(&[("FEED", "a-token-of-the-operator\n")]).unwrap();
+    let Origin::Feed(feed) = &config.origin else { panic!("{:?}", config.origin) };
+    assert_eq!(feed.endpoint, Endpoint::Http { host: "::1".to_owned(), port: 9091 });
+    assert_eq!(feed.tls, None);
+    assert_eq!(feed.cache, folder.path("kept"));
+    assert_eq!(feed.max_boot_age, std::time::Duration::from_secs(3600));
+    assert_eq!(feed.token.expose(), "a-token-of-the-operator");
+    assert!(!format!("{config:?}").contains("a-token-of-the-operator"));
+    assert_eq!(config.store_file(), None);
+    assert_eq!(config.warnings, []);
 }
 
 #[test]

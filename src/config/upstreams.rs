@@ -98,7 +98,7 @@ fn endpoints(table: &Table<'_>, base: &Path) -> Vec<Endpoint> {
     endpoints
 }
 
-fn endpoint(node: &Node, base: &Path) -> Result<Endpoint, Mistake> {
+pub(super) fn endpoint(node: &Node, base: &Path) -> Result<Endpoint, Mistake> {
     let given = text(node)?;
     if let Some(path) = given.strip_prefix("unix:") {
         return listen::unix_path(path, base).map(Endpoint::Unix);

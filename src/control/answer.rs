@@ -1,20 +1,53 @@
 //! Answers: the published envelope around what a handler found.
 
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+};
 use http::{Response, StatusCode};
+use http_body_util::Either;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ApiError;
+use super::file_body::FileBody;
 use crate::edge::body::GateBody;
 use crate::store::Page;
 
-/// What a handler gives: a status and a body that is written already.
+/// What snapshots and frames are.
+const OCTETS: &str = "application/octet-stream";
+
+/// A body that is there, or one that is read from a file.
+pub(super) type Body = Either<GateBody, FileBody>;
+
+/// What a handler gives.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: StatusCode,
-    body: Option<Bytes>,
+    body: Content,
+    headers: Vec<(HeaderName, String)>,
+}
+
+/// What is in the body.
+#[derive(Debug)]
+enum Content {
+    Nothing,
+    Json(Bytes),
+    Octets(Bytes),
+    File(Part),
+}
+
+/// A file, or some of its bytes.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) file: Arc<File>,
+    /// Of the whole file.
+    pub(super) length: u64,
+    pub(super) bytes: Option<Range<u64>>,
 }
 
 /// One thing.
@@ -87,7 +120,7 @@ impl Answer {
 
     /// 204.
     pub(super) fn nothing() -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: None }
+        Self::new(StatusCode::NO_CONTENT, Content::Nothing)
     }
 
     /// 200 with some of `total` things.
@@ -110,7 +143,38 @@ impl Answer {
 
     /// 200 with a document of its own shape.
     pub(super) fn document(text: &str) -> Self {
-        Self { status: StatusCode::OK, body: Some(Bytes::copy_from_slice(text.as_bytes())) }
+        Self::new(StatusCode::OK, Content::Json(Bytes::copy_from_slice(text.as_bytes())))
+    }
+
+    /// 200 with bytes.
+    pub(super) fn octets(bytes: Vec<u8>) -> Self {
+        Self::new(StatusCode::OK, Content::Octets(bytes.into()))
+    }
+
+    /// 200 with a file, or 206 with some of it.
+    pub(super) fn file(part: Part, etag: &str) -> Self {
+        let Part { length, bytes, .. } = &part;
+        let mut headers = vec![(ETAG, etag.to_owned()), (ACCEPT_RANGES, "bytes".to_owned())];
+        let status = match bytes {
+            Some(Range { start, end }) => {
+                headers.push((CONTENT_RANGE, format!("bytes {start}-{}/{length}", end - 1)));
+                StatusCode::PARTIAL_CONTENT
+            }
+            None => StatusCode::OK,
+        };
+        Self { headers, ..Self::new(status, Content::File(part)) }
+    }
+
+    /// 304: whoever asks has it.
+    pub(super) fn not_modified(etag: &str) -> Self {
+        let headers = vec![(ETAG, etag.to_owned())];
+        Self { headers, ..Self::new(StatusCode::NOT_MODIFIED, Content::Nothing) }
+    }
+
+    /// 416: it has no such bytes.
+    pub(super) fn unsatisfiable(length: u64) -> Self {
+        let headers = vec![(CONTENT_RANGE, format!("bytes */{length}"))];
+        Self { headers, ..Self::new(StatusCode::RANGE_NOT_SATISFIABLE, Content::Nothing) }
     }
 
     /// What went wrong.
@@ -130,7 +194,7 @@ impl Answer {
         };
         // Strings and numbers: cannot fail.
         let body = serde_json::to_vec(&envelope).unwrap_or_default();
-        Self { status, body: Some(body.into()) }
+        Self::new(status, Content::Json(body.into()))
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -138,15 +202,33 @@ impl Answer {
     }
 
     /// As it is sent.
-    pub(super) fn response(self) -> Response<GateBody> {
-        let mut response = Response::new(self.body.map_or_else(GateBody::empty, GateBody::full));
+    pub(super) fn response(self) -> Response<Body> {
+        let (kind, body) = match self.body {
+            Content::Nothing => (None, Either::Left(GateBody::empty())),
+            Content::Json(bytes) => (Some("application/json"), Either::Left(GateBody::full(bytes))),
+            Content::Octets(bytes) => (Some(OCTETS), Either::Left(GateBody::full(bytes))),
+            Content::File(Part { file, length, bytes }) => {
+                (Some(OCTETS), Either::Right(FileBody::new(file, bytes.unwrap_or(0..length))))
+            }
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status != StatusCode::NO_CONTENT {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(kind) = kind {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        }
+        for (name, value) in self.headers {
+            // Cursors, hex digits and numbers: each a value.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
         }
         response
+    }
+
+    fn new(status: StatusCode, body: Content) -> Self {
+        Self { status, body, headers: Vec::new() }
     }
 
     fn with<T: Serialize>(status: StatusCode, data: T) -> Result<Self, ApiError> {
@@ -156,7 +238,7 @@ impl Answer {
     fn json(status: StatusCode, envelope: &impl Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_vec(envelope)
             .map_err(|error| ApiError::Broken(format!("an answer cannot be written: {error}")))?;
-        Ok(Self { status, body: Some(body.into()) })
+        Ok(Self::new(status, Content::Json(body.into())))
     }
 }
 

@@ -1,11 +1,15 @@
 //! One permitted call, as its handler sees it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
+use super::OPERATOR_ACCOUNT;
 use super::body;
 use super::error::ApiError;
+use super::feed::Feed;
 use super::operation::Operation;
 use super::query::Query;
 use crate::config::Config;
@@ -23,11 +27,16 @@ pub(super) struct Call<'c> {
     pub(super) config: &'c Config,
     /// The gate's own index.
     pub(super) index: &'c Index,
-    pub(super) store: &'c dyn Store,
+    pub(super) store: &'c Arc<dyn Store>,
+    /// What gates that follow are told from.
+    pub(super) feed: &'c Feed,
     /// The gate's rate limits.
     pub(super) limits: &'c Limits,
     pub(super) path: &'c str,
+    pub(super) headers: &'c HeaderMap,
     pub(super) query: Query,
+    /// As it was sent, for operations that read it themselves.
+    pub(super) raw_query: Option<&'c str>,
     pub(super) body: &'c [u8],
     /// The caller's address.
     pub(super) client: Option<IpAddr>,
@@ -87,6 +96,16 @@ impl<'c> Call<'c> {
     pub(super) fn require_authority(&self, grants: &[Grant], field: &str) -> Result<(), ApiError> {
         authority(self.index.policy(), self.token()?, grants)
             .map_err(|excess| ApiError::excess(field, &excess))
+    }
+
+    /// Refuses tokens of other accounts than the operator's.
+    pub(super) fn require_operator(&self) -> Result<(), ApiError> {
+        match self.token()?.account().id() {
+            OPERATOR_ACCOUNT => Ok(()),
+            _ => Err(ApiError::Forbidden(
+                "the feed is everybody's: it is for tokens of the operator's account 0".to_owned(),
+            )),
+        }
     }
 
     /// Refuses a personal token whose user may not manage service tokens.

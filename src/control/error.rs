@@ -2,11 +2,11 @@
 
 use http::header::{ALLOW, CONNECTION, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use http_body_util::Either;
 
-use super::answer::Answer;
+use super::answer::{Answer, Body};
 use crate::core::authority::Excess;
 use crate::core::verdict::Denial;
-use crate::edge::body::GateBody;
 use crate::edge::{Format, Refusal};
 use crate::store::StoreError;
 
@@ -48,6 +48,8 @@ pub(super) enum ApiError {
     Method(String),
     /// A rule of the domain forbids it, or the present state.
     Rule(String),
+    /// What it goes on from is no longer there.
+    Gone(String),
     /// Too many requests are being carried out.
     Busy,
     /// The store, or something else, failed.
@@ -74,11 +76,11 @@ impl ApiError {
     }
 
     /// The answer.
-    pub(super) fn response(self) -> Response<GateBody> {
+    pub(super) fn response(self) -> Response<Body> {
         match self {
             Self::Denied { denial, retry_after } => {
                 let refusal = Refusal::Denied { denial, conceal: false, retry_after };
-                refusal.response(Format::Envelope, None)
+                refusal.response(Format::Envelope, None).map(Either::Left)
             }
             Self::Method(allowed) => {
                 let mut response = Self::plain(
@@ -137,11 +139,12 @@ impl ApiError {
                 NOT_FOUND,
                 "no operation has this path".to_owned(),
             ),
+            Self::Gone(why) => Self::plain(StatusCode::GONE, "Gone.", why),
             Self::Rule(rule) => Self::plain(StatusCode::CONFLICT, "Conflict.", rule),
         }
     }
 
-    fn plain(status: StatusCode, user_message: &str, why: String) -> Response<GateBody> {
+    fn plain(status: StatusCode, user_message: &str, why: String) -> Response<Body> {
         Answer::error(status, user_message, Some(why)).response()
     }
 }
@@ -149,7 +152,7 @@ impl ApiError {
 const NOT_FOUND: &str =
     "The requested resource was not found. Please check that you have the proper permissions.";
 
-fn with_retry(mut response: Response<GateBody>) -> Response<GateBody> {
+fn with_retry(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     response
 }

@@ -135,11 +135,10 @@ fn ask(call: &Call<'_>) -> Result<Answer, ApiError> {
         host,
         at: at.map_err(|why| ApiError::field("at", why.to_string()))?.unwrap_or(call.now),
     };
-    let explanation = question.answer(call.index, call.config, call.store, Some(call.limits));
+    let explanation =
+        question.answer(call.index, call.config, Some(&**call.store), Some(call.limits));
     Answer::one(Explained::from(explanation.map_err(|error| match error {
         QuestionError::Store(error) => error.into(),
-        error @ (QuestionError::NoIndex | QuestionError::NotIndexed(_)) => {
-            ApiError::Rule(error.to_string())
-        }
+        error => ApiError::Rule(error.to_string()),
     })?))
 }

@@ -15,6 +15,8 @@ mod body;
 mod call;
 mod error;
 mod explain;
+mod feed;
+mod file_body;
 mod grants;
 mod ids;
 mod ip_rules;
@@ -32,6 +34,7 @@ mod tokens;
 mod users;
 mod words;
 
+pub(crate) use feed::Feed;
 pub(crate) use listener::serve;
 pub(crate) use service::Api;
 

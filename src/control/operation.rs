@@ -10,8 +10,8 @@ use super::call::Call;
 use super::error::ApiError;
 use super::query::Parameter;
 use super::{
-    accounts, audit, explain, grants, ids, ip_rules, legacy, openapi, personal_tokens, projects,
-    rotation, service_tokens, users,
+    accounts, audit, explain, feed, grants, ids, ip_rules, legacy, openapi, personal_tokens,
+    projects, rotation, service_tokens, users,
 };
 use crate::core::permissions::Level;
 use crate::core::routes::{ProjectSpec, RequiresSpec, RouteSpec};
@@ -34,6 +34,9 @@ pub(super) struct Operation {
     pub(super) manages_tokens: bool,
     /// Tokens of the operator's account may call it for any account.
     pub(super) for_operator: bool,
+    /// For gates that follow: tokens of the operator's account alone may call it, and it is not in
+    /// the description of the API.
+    pub(super) is_of_feed: bool,
     pub(super) query: Vec<Parameter>,
     pub(super) body: Option<Describe>,
     pub(super) is_body_optional: bool,
@@ -58,6 +61,7 @@ pub(super) static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         explain::operations(),
         audit::operations(),
         legacy::operations(),
+        feed::operations(),
     ]
     .concat()
 });
@@ -78,6 +82,7 @@ impl Operation {
             project: ProjectSpec::Path,
             manages_tokens: false,
             for_operator: false,
+            is_of_feed: false,
             query: Vec::new(),
             body: None,
             is_body_optional: false,
@@ -112,6 +117,11 @@ impl Operation {
 
     pub(super) fn for_operator(mut self) -> Self {
         self.for_operator = true;
+        self
+    }
+
+    pub(super) fn of_feed(mut self) -> Self {
+        self.is_of_feed = true;
         self
     }
 

@@ -48,11 +48,17 @@ pub(super) struct Query {
     pub(super) since: i64,
 }
 
+impl Default for Query {
+    fn default() -> Self {
+        let page = Page { offset: 0, limit: PAGE_LIMIT };
+        Self { page, force: false, since: SINCE }
+    }
+}
+
 impl Query {
     /// Reads a query in which only these parameters may be, each once.
     pub(super) fn parse(query: Option<&str>, known: &[Parameter]) -> Result<Self, ApiError> {
-        let page = Page { offset: 0, limit: PAGE_LIMIT };
-        let mut read = Self { page, force: false, since: SINCE };
+        let mut read = Self::default();
         let mut seen = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

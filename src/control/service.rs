@@ -11,10 +11,12 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use super::access::{Access, AccessIndex, CurrentAccess};
-use super::answer::Answer;
+use super::answer::{Answer, Body};
 use super::body;
 use super::call::Call;
 use super::error::ApiError;
+use super::feed::{self, Feed, Wait};
+use super::operation::Operation;
 use super::query::Query;
 use crate::config::Config;
 use crate::core::facts::{Credential, Facts};
@@ -22,13 +24,12 @@ use crate::core::path::{self, Allowed};
 use crate::core::record::TokenId;
 use crate::core::token::Secret;
 use crate::core::verdict::{Caller, Denial, Lane, Reason, SlowRequest, Verdict};
-use crate::edge::body::GateBody;
 use crate::edge::client_ip::TrustedProxies;
 use crate::edge::facts::facts;
 use crate::feed::Shared;
 use crate::legacy::{self, LaneVerdict, VerifyRequest};
 use crate::limits::{Refused, SharedLimits};
-use crate::store::{Actor, Command, Note, Store};
+use crate::store::{Actor, Command, Cursor, Note, Store};
 use crate::time::now;
 use crate::tls::ServerTls;
 
@@ -45,6 +46,7 @@ pub(crate) struct Api {
     lane: Arc<ArcSwapOption<legacy::Lane>>,
     limits: Arc<SharedLimits>,
     access: CurrentAccess,
+    feed: Feed,
     turns: Semaphore,
 }
 
@@ -69,9 +71,10 @@ impl Api {
         store: Arc<dyn Store>,
         lane: Arc<ArcSwapOption<legacy::Lane>>,
         limits: Arc<SharedLimits>,
+        feed: Feed,
     ) -> Self {
         let turns = Semaphore::new(CALLS_LIMIT);
-        Self { shared, store, lane, limits, access: CurrentAccess::default(), turns }
+        Self { shared, store, lane, limits, access: CurrentAccess::default(), feed, turns }
     }
 
     /// What new connections are to speak TLS with, where they are to.
@@ -84,14 +87,14 @@ impl Api {
         self: Arc<Self>,
         peer: Option<IpAddr>,
         request: Request<Incoming>,
-    ) -> Response<GateBody> {
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let answered = self.serve(Head { parts, peer }, body).await;
         answered.map_or_else(ApiError::response, Answer::response)
     }
 
     async fn serve(self: Arc<Self>, head: Head, body: Incoming) -> Result<Answer, ApiError> {
-        let (takes_body, recognised) = match self.recognise(&head).await {
+        let (operation, recognised) = match self.recognise(&head).await {
             Ok(recognised) => recognised,
             Err(error) => {
                 let noted =
@@ -99,6 +102,7 @@ impl Api {
                 return if noted { self.note_on_thread(head, error).await } else { Err(error) };
             }
         };
+        let takes_body = TakesBody::of(operation);
         if takes_body != TakesBody::Never {
             let is_empty = hyper::body::Body::is_end_stream(&body);
             if !(is_empty && takes_body == TakesBody::Perhaps) {
@@ -106,6 +110,9 @@ impl Api {
             }
         }
         let body = body::collect(body).await?;
+        if operation.is_of_feed && operation.path == "/feed/frames" {
+            self.wait_for_changes(&feed::after(head.parts.uri.query())?).await;
+        }
         let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(ApiError::Busy) };
         let api = self.clone();
@@ -121,18 +128,32 @@ impl Api {
         })
     }
 
+    /// Waits until there may be something after the cursor. Without a turn: those who wait hold up
+    /// nobody.
+    async fn wait_for_changes(&self, Wait { after, at_most }: &Wait) {
+        let mut reached = self.shared.reached();
+        let has_more = |reached: &Option<Cursor>| {
+            reached.as_ref().is_none_or(|reached| !reached.is_same_or_before(after))
+        };
+        // Neither the end of the wait nor that of the follower is an error: there is nothing then.
+        let _ = tokio::time::timeout(*at_most, reached.wait_for(has_more)).await;
+    }
+
     /// Decides a first time, before the body is read, and asks the slow lane where it takes that.
-    async fn recognise(&self, head: &Head) -> Result<(TakesBody, Option<TokenId>), ApiError> {
-        let (takes_body, slow) = match self.first(head)? {
-            (takes_body, None) => return Ok((takes_body, None)),
-            (takes_body, Some(slow)) => (takes_body, slow),
+    async fn recognise(
+        &self,
+        head: &Head,
+    ) -> Result<(&'static Operation, Option<TokenId>), ApiError> {
+        let (operation, slow) = match self.first(head)? {
+            (operation, None) => return Ok((operation, None)),
+            (operation, Some(slow)) => (operation, slow),
         };
         let lane = self.lane.load_full();
         let deny =
             |reason| Denial { reason, caller: None, accepted_scheme: true, lane: Lane::Slow };
         let Some(lane) = lane else { return Err(self.refused(head, deny(Reason::UnknownToken))) };
         match lane.verify(slow).await {
-            LaneVerdict::Matched { token_id, .. } => Ok((takes_body, Some(token_id))),
+            LaneVerdict::Matched { token_id, .. } => Ok((operation, Some(token_id))),
             LaneVerdict::Mismatch => Err(self.refused(head, deny(Reason::LegacyMismatch))),
             LaneVerdict::Full { retry_after } => Err(ApiError::Denied {
                 denial: deny(Reason::LaneFull),
@@ -149,21 +170,16 @@ impl Api {
         }
     }
 
-    fn first(&self, head: &Head) -> Result<(TakesBody, Option<VerifyRequest>), ApiError> {
+    fn first(&self, head: &Head) -> Result<(&'static Operation, Option<VerifyRequest>), ApiError> {
         let live = self.shared.live();
         let facts = head.facts(&live.config);
         let access = self.access.under(&live.config);
         refuse_ambiguity(&facts)?;
         let operation = access.operation(&facts)?;
-        let takes_body = match (operation.body, operation.is_body_optional) {
-            (None, _) => TakesBody::Never,
-            (Some(_), true) => TakesBody::Perhaps,
-            (Some(_), false) => TakesBody::Always,
-        };
         let index = live.index.as_ref().map(|index| access.index(index));
         let Some(index) = index else { return Err(no_index(&facts).into()) };
         match index.decide(&facts, None, now()).0 {
-            Verdict::Allow(_) => Ok((takes_body, None)),
+            Verdict::Allow(_) => Ok((operation, None)),
             Verdict::Deny(denial) => Err(self.refused(head, denial)),
             Verdict::Slow(SlowRequest { digest, candidates, accepted_scheme }) => {
                 let limits = self.limits.under(&live.config.limits);
@@ -175,7 +191,7 @@ impl Api {
                 let secret = secret(&facts)
                     .ok_or_else(|| ApiError::Broken("a token that is no text".to_owned()))?;
                 Ok((
-                    takes_body,
+                    operation,
                     Some(VerifyRequest { digest, secret, candidates, client: facts.client }),
                 ))
             }
@@ -222,17 +238,24 @@ impl Api {
             permit,
             config: &live.config,
             index,
-            store: &*self.store,
+            store: &self.store,
+            feed: &self.feed,
             limits: &self.limits.under(&live.config.limits),
             path: facts.path,
-            query: Query::parse(facts.query, &operation.query)?,
+            headers: &head.parts.headers,
+            query: match operation.is_of_feed {
+                true => Query::default(),
+                false => Query::parse(facts.query, &operation.query)?,
+            },
+            raw_query: facts.query,
             body,
             client: facts.client,
             now,
         };
-        let administers = match operation.manages_tokens {
-            true => call.require_administrator(),
-            false => Ok(()),
+        let administers = match (operation.manages_tokens, operation.is_of_feed) {
+            (true, _) => call.require_administrator(),
+            (false, true) => call.require_operator(),
+            (false, false) => Ok(()),
         };
         let answer =
             administers.and_then(|()| (operation.handler)(&call)).inspect_err(|error| {
@@ -300,6 +323,16 @@ enum TakesBody {
     Never,
     Perhaps,
     Always,
+}
+
+impl TakesBody {
+    fn of(operation: &Operation) -> Self {
+        match (operation.body, operation.is_body_optional) {
+            (None, _) => Self::Never,
+            (Some(_), true) => Self::Perhaps,
+            (Some(_), false) => Self::Always,
+        }
+    }
 }
 
 fn refuse_ambiguity(facts: &Facts<'_>) -> Result<(), Denial> {

@@ -122,15 +122,16 @@ impl Follower {
         requests: mpsc::Receiver<Reconfiguration>,
         start: Start,
     ) -> Self {
+        let reached = source.reached();
         Self {
+            shared: Arc::new(Shared::new(config, &*source)),
             source,
-            shared: Arc::new(Shared::new(config)),
             metrics,
             requests,
             start,
             fold_limit,
             cursor: None,
-            reached: None,
+            reached,
             behind: false,
             import: None,
             folding: None,
@@ -175,7 +176,7 @@ impl Follower {
             }
         }
         if !self.behind {
-            self.shared.status.seen();
+            self.shared.status.seen(self.source.age());
             if self.import.as_ref().is_some_and(|import| import.is_due(Instant::now())) {
                 return self.begin_rebase(None);
             }
@@ -287,6 +288,7 @@ impl Follower {
 
     fn reach(&mut self, cursor: Cursor) {
         self.reached = Some(cursor.clone());
+        self.shared.reached.send_replace(Some(cursor.clone()));
         self.cursor = Some(cursor);
     }
 

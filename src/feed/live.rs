@@ -1,14 +1,16 @@
 //! What is in force, and how the feed is: what the follower shares with everyone who decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
-use super::FeedError;
+use super::{FeedError, Source};
 use crate::config::Config;
 use crate::core::index::Index;
+use crate::store::Cursor;
 
 /// What is in force: one configuration and the index that was compiled under it.
 #[derive(Debug)]
@@ -23,16 +25,20 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Shared {
     pub(super) live: ArcSwap<Live>,
+    /// Where in the source's history what is in force is.
+    pub(super) reached: watch::Sender<Option<Cursor>>,
     pub(super) status: FeedStatus,
 }
 
 impl Shared {
-    pub(super) fn new(config: Arc<Config>) -> Self {
+    pub(super) fn new(config: Arc<Config>, source: &dyn Source) -> Self {
         Self {
             live: ArcSwap::from_pointee(Live { config, index: None }),
+            reached: watch::Sender::new(None),
             status: FeedStatus {
                 started: Instant::now(),
-                seen_millis: AtomicU64::new(0),
+                source: source.name(),
+                seen_millis: AtomicI64::new(-(source.age().as_millis() as i64)),
                 connected: AtomicBool::new(true),
             },
         }
@@ -44,6 +50,11 @@ impl Shared {
         self.live.load()
     }
 
+    /// Where in the source's history what is in force is, to wait for something new.
+    pub(crate) fn reached(&self) -> watch::Receiver<Option<Cursor>> {
+        self.reached.subscribe()
+    }
+
     /// How the feed is.
     pub fn status(&self) -> &FeedStatus {
         &self.status
@@ -53,8 +64,11 @@ impl Shared {
 /// How the feed is.
 #[derive(Debug)]
 pub struct FeedStatus {
+    /// What is followed, for people.
+    source: &'static str,
     started: Instant,
-    seen_millis: AtomicU64,
+    /// After the start; before it where what was begun with is older.
+    seen_millis: AtomicI64,
     connected: AtomicBool,
 }
 
@@ -66,20 +80,31 @@ impl FeedStatus {
 
     /// Time since the index was last known to be up to date.
     pub fn age(&self) -> Duration {
-        let seen = Duration::from_millis(self.seen_millis.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(seen)
+        let past = self.millis() - self.seen_millis.load(Ordering::Relaxed);
+        Duration::from_millis(past.max(0) as u64)
     }
 
-    pub(super) fn seen(&self) {
-        self.seen_millis.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    /// What is followed.
+    pub fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// It said so long ago that there was nothing more.
+    pub(super) fn seen(&self, age: Duration) {
+        self.seen_millis.store(self.millis() - age.as_millis() as i64, Ordering::Relaxed);
         if !self.connected.swap(true, Ordering::Relaxed) {
-            tracing::info!("the store answers");
+            tracing::info!("the {} answers", self.source);
         }
+    }
+
+    fn millis(&self) -> i64 {
+        self.started.elapsed().as_millis() as i64
     }
 
     pub(super) fn lost(&self, error: &FeedError) {
         if self.connected.swap(false, Ordering::Relaxed) {
-            tracing::error!(%error, age = ?self.age(), "the store does not answer; going on with the last index");
+            let (source, age) = (self.source, self.age());
+            tracing::error!(%error, ?age, "the {source} does not answer; going on with the last index");
         }
     }
 }

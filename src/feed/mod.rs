@@ -7,6 +7,7 @@ mod follower;
 mod import;
 mod live;
 mod publisher;
+mod remote;
 pub mod snapshot;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use follower::{Follower, FollowerHandle};
 pub use live::{FeedStatus, Live, Shared};
 pub use publisher::Publisher;
+pub(crate) use remote::{Remote, RemoteUses};
 
 use crate::core::index::IndexError;
 use crate::core::record::Record;
@@ -42,6 +44,21 @@ pub trait Source: Send {
     /// # Errors
     /// The source's.
     fn wait(&mut self, at_most: Duration) -> Result<bool, FeedError>;
+
+    /// What it is, for people.
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    /// How long ago it last said that there was nothing more.
+    fn age(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// A place that was in force before this process began: nothing before it may be.
+    fn reached(&self) -> Option<Cursor> {
+        None
+    }
 
     /// The same source once more, for a thread that takes a snapshot while another one follows.
     fn another(&self) -> Box<dyn Source>;
@@ -73,6 +90,12 @@ pub enum FeedError {
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The control does not answer, or not as it should.
+    #[error("the control: {0}")]
+    Control(String),
+    /// What the control sent, or what the cache holds, is not what was written.
+    #[error("it was refused and is fetched again: {0}")]
+    Refused(String),
     /// What it sent cannot be made into an index.
     #[error("the snapshot cannot be indexed: {0}")]
     Index(#[from] IndexError),

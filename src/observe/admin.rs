@@ -184,6 +184,7 @@ fn question(body: &[u8]) -> Result<Question, String> {
 fn status(error: &QuestionError) -> StatusCode {
     match error {
         QuestionError::Store(StoreError::NotFound(_)) => StatusCode::NOT_FOUND,
+        QuestionError::NoStore => StatusCode::BAD_REQUEST,
         QuestionError::NoIndex | QuestionError::NotIndexed(_) | QuestionError::Store(_) => {
             StatusCode::SERVICE_UNAVAILABLE
         }

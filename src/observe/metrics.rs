@@ -68,6 +68,8 @@ pub struct Metrics {
     pub index_sequence: IntGauge,
     /// Changes since the base of the index.
     pub index_overlay_entries: IntGauge,
+    /// 1 while what is on a following gate's disk is behind what is in force.
+    pub feed_cache_behind: IntGauge,
     /// 1 where the last reload was applied, 0 where it was refused.
     pub config_last_reload_successful: IntGauge,
 }
@@ -153,6 +155,10 @@ impl Metrics {
             ),
             index_overlay_entries: register
                 .gauge("portcullis_index_overlay_entries", "Changes since the base of the index."),
+            feed_cache_behind: register.gauge(
+                "portcullis_feed_cache_behind",
+                "1 while the cache of a gate that follows a control is behind what is in force.",
+            ),
             config_last_reload_successful: register.gauge(
                 "portcullis_config_last_reload_successful",
                 "1 where the last reload was applied, 0 where it was refused.",

@@ -35,6 +35,11 @@ impl Cursor {
         self.store == other.store && (self.epoch, self.position) < (other.epoch, other.position)
     }
 
+    /// Whether what is after `other` is after this as well, or nothing is.
+    pub(crate) fn is_same_or_before(&self, other: &Self) -> bool {
+        self == other || self.is_before(other)
+    }
+
     /// How far, for people and metrics: the number of the last change.
     pub fn position(&self) -> u64 {
         self.position

@@ -13,14 +13,55 @@ use super::lane_tally::{LaneTally, Upgraded};
 use super::tally::Batch;
 use crate::core::record::{Timestamp, TokenId};
 use crate::feed::Shared;
-use crate::store::{Actor, Command, Outcome, Store, StoreError, TokenUse};
+use crate::store::{Actor, Command, Outcome, Store, StoreError, TokenUse, VerifyCost};
+
+/// Where the use of tokens is written.
+pub(crate) trait Recorder: Send {
+    /// Adds what was used since the last time, or nothing of it.
+    ///
+    /// # Errors
+    /// Why not; then it is told again later.
+    fn record(&mut self, uses: &[TokenUse]) -> Result<(), StoreError>;
+
+    /// Likewise adds what verifying legacy tokens cost.
+    ///
+    /// # Errors
+    /// Why not; then it is told again later.
+    fn record_costs(&mut self, costs: &[VerifyCost]) -> Result<(), StoreError>;
+
+    /// Has commands carried out. One result for each, in order.
+    fn apply_all(
+        &mut self,
+        actor: &Actor,
+        commands: Vec<Command>,
+    ) -> Vec<Result<Outcome, StoreError>>;
+}
+
+impl Recorder for Arc<dyn Store> {
+    fn record(&mut self, uses: &[TokenUse]) -> Result<(), StoreError> {
+        self.record_uses(uses)
+    }
+
+    fn record_costs(&mut self, costs: &[VerifyCost]) -> Result<(), StoreError> {
+        (**self).record_costs(costs)
+    }
+
+    fn apply_all(
+        &mut self,
+        actor: &Actor,
+        commands: Vec<Command>,
+    ) -> Vec<Result<Outcome, StoreError>> {
+        (**self).apply_all(actor, commands)
+    }
+}
 
 /// Batches that wait for the collector; a worker whose batch does not fit tries at its next tick.
 const QUEUE_LIMIT: usize = 64;
 /// Tokens that are counted between two writes; with more, it is written ahead of time.
 const TOKENS_LIMIT: usize = 262_144;
-/// Tokens in one transaction, so that commands that write wait for few milliseconds.
-const ROWS_LIMIT: usize = 2_000;
+/// Tokens in one transaction, so that commands that write wait for few milliseconds, and in what is
+/// told to a control, which takes 256 KiB.
+const ROWS_LIMIT: usize = 1_000;
 /// How often it is looked whether it is time to write.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -39,12 +80,12 @@ impl Collector {
     /// The operating system's, where it has no thread to give.
     pub(crate) fn start(
         shared: Arc<Shared>,
-        store: Arc<dyn Store>,
+        recorder: Box<dyn Recorder>,
         lane: Arc<LaneTally>,
     ) -> io::Result<Self> {
         let (sender, batches) = sync_channel(QUEUE_LIMIT);
         let run = move || {
-            let pending = Pending { uses: HashMap::default(), lane, store, day: 0, lost: 0 };
+            let pending = Pending { uses: HashMap::default(), lane, recorder, day: 0, lost: 0 };
             collect(&batches, pending, &shared);
         };
         let thread = std::thread::Builder::new().name("usage".to_owned()).spawn(run)?;
@@ -87,7 +128,7 @@ fn collect(batches: &Receiver<Batch>, mut pending: Pending, shared: &Shared) {
 struct Pending {
     uses: HashMap<TokenId, TokenUse, FixedState>,
     lane: Arc<LaneTally>,
-    store: Arc<dyn Store>,
+    recorder: Box<dyn Recorder>,
     day: i64,
     lost: u64,
 }
@@ -122,7 +163,7 @@ impl Pending {
 
     /// Has tokens become fast ones, as soon as the lane has told so. One that cannot be written
     /// is told again when the token is verified the next time.
-    fn upgrade(&self) {
+    fn upgrade(&mut self) {
         let upgrades = self.lane.take_upgrades();
         if upgrades.is_empty() {
             return;
@@ -132,7 +173,7 @@ impl Pending {
             verifier: upgraded.verifier.clone(),
         };
         let commands = upgrades.iter().map(command).collect();
-        let outcomes = self.store.apply_all(&Actor::system("slow lane"), commands);
+        let outcomes = self.recorder.apply_all(&Actor::system("slow lane"), commands);
         for (Upgraded { token_id, .. }, outcome) in upgrades.iter().zip(outcomes) {
             let token = *token_id;
             match outcome {
@@ -153,7 +194,7 @@ impl Pending {
         let costs = self.lane.take_costs();
         let mut chunks = costs.chunks(ROWS_LIMIT);
         while let Some(chunk) = chunks.next() {
-            if let Err(error) = self.store.record_costs(chunk) {
+            if let Err(error) = self.recorder.record_costs(chunk) {
                 tracing::warn!(%error, "what tokens cost could not be written; trying again");
                 chunk.iter().chain(chunks.flatten()).for_each(|cost| self.lane.add(*cost));
                 return;
@@ -170,7 +211,7 @@ impl Pending {
         uses.sort_unstable_by_key(|used| used.token_id);
         let mut chunks = uses.chunks(ROWS_LIMIT);
         while let Some(chunk) = chunks.next() {
-            if let Err(error) = self.store.record_uses(chunk) {
+            if let Err(error) = self.recorder.record(chunk) {
                 self.keep(chunk.iter().chain(chunks.flatten()), &error);
                 return;
             }

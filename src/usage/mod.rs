@@ -10,8 +10,10 @@ mod collector;
 mod lane_tally;
 mod report;
 mod tally;
+mod told;
 
-pub(crate) use collector::Collector;
+pub(crate) use collector::{Collector, Recorder};
 pub use lane_tally::{LaneTally, Upgraded};
 pub(crate) use report::{LegacyToken, report};
 pub use tally::{Batch, Tally, Use};
+pub(crate) use told::{Cost, Told, Used};

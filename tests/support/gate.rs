@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,7 +42,11 @@ impl Gate {
 
     /// Starts and waits until connections are accepted, ready or not.
     pub fn launch(home: &Home, environment: &[(&str, &str)]) -> Self {
-        let mut command = home.command();
+        Self::launch_as(home.command(), environment, home)
+    }
+
+    /// Likewise, as what this command runs.
+    pub fn launch_as(mut command: Command, environment: &[(&str, &str)], home: &Home) -> Self {
         command.arg("serve").envs(environment.iter().copied()).current_dir(home.folder());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

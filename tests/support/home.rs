@@ -56,6 +56,20 @@ impl Home {
         home
     }
 
+    /// Without a store: follows the control of another folder, with its keys.
+    pub fn following(control: &Self, url: &str, variable: &str) -> Self {
+        let mut home = Self::empty();
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(home.path(&format!("portcullis.db{suffix}")));
+        }
+        fs::copy(control.path("digest.key"), home.path("digest.key")).unwrap();
+        home.settings.remove("store");
+        home.set("feed", "url", &format!("{url:?}"))
+            .set("feed", "token_env", &format!("{variable:?}"))
+            .set("feed", "cache", r#""cache""#);
+        home
+    }
+
     /// Sets a key of the configuration to a TOML value.
     pub fn set(&mut self, section: &str, key: &str, value: &str) -> &mut Self {
         self.settings

@@ -12,6 +12,7 @@ pub mod nginx;
 pub mod tools;
 pub mod upstream;
 pub mod wait;
+pub mod wire;
 pub mod world;
 
 pub use certificates::Authority;
@@ -24,3 +25,4 @@ pub use home::Home;
 pub use nginx::Nginx;
 pub use upstream::{Next, Seen, Upstream};
 pub use wait::{eventually, within};
+pub use wire::Wire;

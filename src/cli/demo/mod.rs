@@ -48,8 +48,10 @@ pub(super) fn run(demo: &Demo, session: &mut Session<'_>) -> Result<(), Failure>
     let file = folder.path().join("portcullis.toml");
     let config = config::load(&file, std::iter::empty())
         .map_err(|errors| Failure::failed(config::render(&errors)))?;
-    let store =
-        SqliteStore::create(super::session::store_path(&config), crate::app::store_rules(&config))?;
+    let store = SqliteStore::create(
+        super::session::store_path(&config)?,
+        crate::app::store_rules(&config),
+    )?;
     let sample = sample_data::fill(&store, &config, session.around.now)?;
     drop(store);
     let gate = Gate::start(config, Vec::new())?;

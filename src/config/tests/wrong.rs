@@ -219,13 +219,6 @@ fn in_the_other_sections() {
             "did you mean `default`?",
         ),
         (MAIN, "[limits]\nheader_bytes = 100\n", 6, "must be from 1024", ""),
-        (
-            MAIN,
-            "[feed]\nurl = \"https://control:9091\"\n",
-            6,
-            "not available in this version",
-            "[store]",
-        ),
         (MAIN, "[control]\nlisten = \"9091\"\n", 6, "not an address", ""),
         (
             MAIN,
@@ -260,6 +253,40 @@ fn in_the_store() {
         assert!(text.contains("portcullis.toml:4:7: error: ") && text.contains(message), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+#[test]
+fn in_the_feed() {
+    let right = "url = \"http://localhost:9091\"\ntoken_env = \"FEED\"\ncache = \"kept\"\n";
+    let cases: [(&str, &str, usize, &str, &str); 9] = [
+        ("\"http://localhost:9091\"", "\"https://a@control:9091\"", 4, "user or password", ""),
+        ("\"http://localhost:9091\"", "\"control:9091\"", 4, "no url of a control", "https://"),
+        ("\"http://localhost:9091\"", "\"http://localhost:9091/feed\"", 4, "without a path", ""),
+        ("token_env = \"FEED\"\n", "", 3, "`token_env` is required", "account_viewer"),
+        ("\"FEED\"", "\"NOWHERE\"", 5, "`NOWHERE` is not set", "account_viewer"),
+        ("\"FEED\"", "\"SHORT\"", 5, "is no token", ""),
+        ("\"FEED\"", "\"pts_0123456789\"", 5, "not the token itself", ""),
+        ("cache = \"kept\"\n", "", 3, "`cache` is required", "/var/lib"),
+        ("\"kept\"\n", "\"kept\"\n[store]\nurl = \"sqlite:a.db\"\n", 8, "[feed] `url`", "keep one"),
+    ];
+    for (from, to, line, message, help) in cases {
+        let folder = Folder::minimal();
+        let upstream: String = PORTCULLIS.lines().take(2).map(|line| format!("{line}\n")).collect();
+        folder.write(MAIN, &format!("{upstream}[feed]\n{}", right.replace(from, to)));
+        let environment = [("FEED", "a-token-of-the-operator"), ("SHORT", "short-secret")];
+        let errors = errors(&folder, &environment);
+        let text = render(&errors);
+        assert_eq!(errors.len(), 1, "{to}\n{text}");
+        assert_eq!(errors[0].line, line, "{to}\n{text}");
+        assert!(text.contains(message) && text.contains(help), "{to}\n{text}");
+        assert!(!text.contains("0123456789") && !text.contains("short-secret"), "{text}");
+    }
+    let folder = Folder::minimal();
+    let upstream: String = PORTCULLIS.lines().take(2).map(|line| format!("{line}\n")).collect();
+    folder
+        .write(MAIN, &format!("{upstream}[feed]\n{right}[control]\nlisten = \"127.0.0.1:9091\"\n"));
+    let text = render(&errors(&folder, &[("FEED", "a-token-of-the-operator")]));
+    assert!(text.contains("cannot be one"), "{text}");
 }
 
 #[test]

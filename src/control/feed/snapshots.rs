@@ -1,0 +1,164 @@
+//! `GET /feed/snapshot`: one snapshot for all gates that ask while frames lead on from it, in a
+//! file, so that it takes no memory and whoever was cut off goes on where that was (`Range` with
+//! `If-Range`).
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::{HeaderMap, HeaderName};
+
+use crate::control::answer::{Answer, Part};
+use crate::control::call::Call;
+use crate::control::error::ApiError;
+use crate::feed::snapshot;
+use crate::store::{Bulk, Changes, Cursor};
+
+/// Changes since a snapshot up to which it is handed out again.
+const CHANGES_LIMIT: usize = 10_000;
+/// Bytes of the seal that tell one snapshot from another.
+const TAG_BYTES: usize = 16;
+
+/// The last snapshots that were built.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    folder: PathBuf,
+    /// The newest last; the one before it, for whoever is at it.
+    built: Mutex<[Option<Arc<Snapshot>>; 2]>,
+}
+
+/// A snapshot in a file without a name.
+#[derive(Debug)]
+struct Snapshot {
+    file: Arc<File>,
+    length: u64,
+    cursor: Cursor,
+    etag: String,
+}
+
+/// The snapshot, or what is still wanted of it.
+pub(super) fn take(call: &Call<'_>) -> Result<Answer, ApiError> {
+    if call.raw_query.is_some() {
+        return Err(ApiError::field("query", "no parameters are known here"));
+    }
+    let snapshots = &call.feed.snapshots;
+    let wanted = header(call.headers, &IF_RANGE).and_then(|etag| snapshots.find(etag));
+    let (snapshot, may_be_part) = match wanted {
+        Some(snapshot) => (snapshot, true),
+        None => (snapshots.present(call)?, header(call.headers, &IF_RANGE).is_none()),
+    };
+    if header(call.headers, &IF_NONE_MATCH) == Some(&snapshot.etag) {
+        return Ok(Answer::not_modified(&snapshot.etag));
+    }
+    let range = header(call.headers, &RANGE).filter(|_| may_be_part);
+    let bytes = match range.and_then(|range| parse_range(range, snapshot.length)) {
+        Some(Err(())) => return Ok(Answer::unsatisfiable(snapshot.length)),
+        Some(Ok(bytes)) => Some(bytes),
+        None => None,
+    };
+    let Snapshot { file, length, etag, .. } = &*snapshot;
+    Ok(Answer::file(Part { file: file.clone(), length: *length, bytes }, etag))
+}
+
+impl Snapshots {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, built: Mutex::default() }
+    }
+
+    fn find(&self, etag: &str) -> Option<Arc<Snapshot>> {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.iter().flatten().find(|snapshot| snapshot.etag == etag).cloned()
+    }
+
+    /// The newest, or a new one where frames do not lead on from it. Whoever asks meanwhile waits,
+    /// and gets the same.
+    fn present(&self, call: &Call<'_>) -> Result<Arc<Snapshot>, ApiError> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let [_, Some(newest)] = &*built
+            && leads_on(&newest.cursor, call)?
+        {
+            return Ok(newest.clone());
+        }
+        let snapshot = Arc::new(self.build(call)?);
+        built.rotate_left(1);
+        built[1] = Some(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    fn build(&self, call: &Call<'_>) -> Result<Snapshot, ApiError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            let folder = self.folder.display();
+            ApiError::Broken(format!("no snapshot can be written in {folder}: {error}"))
+        };
+        let mut file = tempfile::tempfile_in(&self.folder).map_err(|error| failed(&error))?;
+        let out = BufWriter::with_capacity(1 << 18, &file);
+        let key = call.config.keys.current();
+        let header = snapshot::write_store(&**call.store, out, call.now, key)
+            .map_err(|error| failed(&error))?;
+        let length = file.seek(SeekFrom::End(0)).map_err(|error| failed(&error))?;
+        let mut tag = [0; TAG_BYTES];
+        file.read_exact_at(&mut tag, length.saturating_sub(TAG_BYTES as u64))
+            .map_err(|error| failed(&error))?;
+        let etag = format!("\"{}-{}\"", header.cursor, hex::encode(tag));
+        Ok(Snapshot { file: Arc::new(file), length, cursor: header.cursor, etag })
+    }
+}
+
+/// Whether a few frames bring whoever begins at the cursor to where the store is.
+fn leads_on(cursor: &Cursor, call: &Call<'_>) -> Result<bool, ApiError> {
+    Ok(match call.store.changes_after(cursor, CHANGES_LIMIT)? {
+        Changes::Frame { cursor: end, bulk, .. } => {
+            bulk == Bulk::Nothing
+                && end.position().saturating_sub(cursor.position()) < CHANGES_LIMIT as u64
+        }
+        Changes::Rebase => false,
+    })
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// One range of bytes (RFC 9110, section 14.1.2); `None` for what is left out of account: other
+/// units, and several ranges.
+fn parse_range(range: &str, length: u64) -> Option<Result<Range<u64>, ()>> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse());
+    let bytes = match (first, last) {
+        ("", suffix) => length.saturating_sub(number(suffix)?.ok()?)..length,
+        (first, "") => number(first)?.ok()?..length,
+        (first, last) => {
+            let last: u64 = number(last)?.ok()?;
+            number(first)?.ok()?..last.checked_add(1)?.min(length)
+        }
+    };
+    Some(if bytes.is_empty() { Err(()) } else { Ok(bytes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_one_stretch_of_bytes_within_the_whole() {
+        for (range, expected) in [
+            ("bytes=0-", Some(Ok(0..10))),
+            ("bytes=4-", Some(Ok(4..10))),
+            ("bytes=4-5", Some(Ok(4..6))),
+            ("bytes=4-99", Some(Ok(4..10))),
+            ("bytes=-3", Some(Ok(7..10))),
+            ("bytes=-30", Some(Ok(0..10))),
+            ("bytes=10-", Some(Err(()))),
+            ("bytes=5-4", Some(Err(()))),
+            ("bytes=0-1,4-5", None),
+            ("bytes=x-", None),
+            ("lines=0-", None),
+        ] {
+            assert_eq!(parse_range(range, 10), expected, "{range}");
+        }
+    }
+}
