@@ -55,7 +55,7 @@ def write_lines(path, found):
     return path
 
 
-def set_up(folder, arguments):
+def init(folder, arguments):
     subprocess.run([arguments.binary, "init", folder], check=True, capture_output=True)
     # Nothing is there: what is permitted gets 502, which is as good as an answer here.
     (folder / "portcullis.toml").write_text(
@@ -64,6 +64,10 @@ def set_up(folder, arguments):
         f'[store]\nurl = "sqlite:portcullis.db"\n[admin]\nlisten = "127.0.0.1:{ADMIN}"\n'
         f'[control]\nlisten = "127.0.0.1:{CONTROL}"\n'
     )
+
+
+def set_up(folder, arguments):
+    init(folder, arguments)
     first = write_lines(folder / "first.jsonl", lines(ACCOUNTS, arguments.tokens, "first"))
     run_import(folder, arguments, first)
 

@@ -71,6 +71,12 @@ pub(super) struct AccountsBuilder {
 }
 
 impl AccountsBuilder {
+    /// None yet, and room for as many as there are.
+    pub(super) fn like(other: &Accounts) -> Self {
+        let positions = Positions::with_room(other.positions.len());
+        Self { accounts: Accounts { positions, ..Accounts::default() }, ..Self::default() }
+    }
+
     /// Adds an account; where it came before, this one counts. `None` once positions have run out.
     pub(super) fn add(&mut self, account: Account<'_>) -> Option<()> {
         let run = account.words_with_aside(&mut self.accounts.aside);

@@ -93,6 +93,8 @@ impl Base {
     pub(super) fn fold(&self, overlay: &Overlay) -> Result<Self, IndexError> {
         let mut next = BaseBuilder {
             has_sha256: self.has_sha256 || overlay.has_sha256,
+            accounts: AccountsBuilder::like(&self.accounts),
+            ids: IdRows::like(&self.ids),
             ..BaseBuilder::default()
         };
         let unchanged = self.accounts.iter().filter(|old| overlay.account(old.id()).is_none());

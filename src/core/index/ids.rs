@@ -60,6 +60,11 @@ pub(super) struct IdRows {
 }
 
 impl IdRows {
+    /// None yet, and room for as many as another has.
+    pub(super) fn like(other: &Self) -> Self {
+        Self { rows: Runs::default(), positions: Positions::with_room(other.positions.len()) }
+    }
+
     /// Puts a row in its place; `None` removes it.
     pub(super) fn put(&mut self, key: IdKey, row: Option<IdRow>) -> Option<()> {
         let position = self.rows.push(&pack(key, row))?;

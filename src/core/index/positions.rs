@@ -52,12 +52,20 @@ impl Positions {
         }
     }
 
+    /// Room for so many keys, so that adding them copies nothing.
+    pub(super) fn with_room(keys: usize) -> Self {
+        Self { places: vec![FREE; fitting(keys)], len: 0 }
+    }
+
     /// Gives back the room for more.
     pub(super) fn shrink(&mut self, hash_of: impl Fn(u32) -> u64) {
-        let fitting = self.len * ROOM_PERCENT / 100 + usize::from(self.len > 0);
-        if fitting < self.places.len() {
-            self.resize(fitting, hash_of);
+        if fitting(self.len) < self.places.len() {
+            self.resize(fitting(self.len), hash_of);
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
@@ -90,6 +98,11 @@ impl Positions {
             self.places[place] = position;
         }
     }
+}
+
+/// Places for so many keys.
+fn fitting(keys: usize) -> usize {
+    keys * ROOM_PERCENT / 100 + usize::from(keys > 0)
 }
 
 /// Where among `places` a hash falls, by its leading bits; `None` where there are none.

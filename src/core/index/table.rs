@@ -14,10 +14,10 @@ use super::partition::{Partition, scale};
 pub(super) type Bits = [u64; 2];
 
 /// Tokens of a partition, on average: what making one takes fits into a cache.
-const PARTITION_TOKENS: usize = 1 << 15;
+const PARTITION_TOKENS: usize = 1 << 14;
 /// Tokens in a chunk while the table is made: little enough that a chunk which is begun for each
 /// partition does not matter.
-const CHUNK: usize = 1 << 11;
+const CHUNK: usize = 1 << 10;
 
 /// One token. Half a cache line.
 #[derive(Clone, Copy, Debug)]
