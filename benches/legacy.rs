@@ -3,9 +3,12 @@
 //!
 //! The lane's own cost is the difference between `lane/bare_hash` and `lane/verify`, which
 //! compute the same one-round hash; `lane/remembered` is what a request pays once its secret has
-//! been verified.
+//! been verified. `decision/remembered` beside `decision/fast` is what that comes to for a whole
+//! decision.
 
 #![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,13 +16,17 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::config::{Legacy, Upgrade};
-use portcullis::core::digest::DigestKey;
+use portcullis::core::decide::decide_recalling;
+use portcullis::core::digest::{Digest, DigestKey};
+use portcullis::core::facts::{Credential, Facts};
 use portcullis::core::index::Candidate;
-use portcullis::core::record::Timestamp;
+use portcullis::core::record::{Record, Timestamp, TokenRecord, Verifier};
 use portcullis::core::token::Secret;
+use portcullis::core::verdict::Verdict;
 use portcullis::legacy::verifier::{Bounds, PasswordHash};
 use portcullis::legacy::{Lane, LaneVerdict, VerifyRequest};
 use serde_json::Value;
+use support::Synthetic;
 
 const TOKENS: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/django/tokens.jsonl"));
@@ -86,6 +93,44 @@ fn lane(criterion: &mut Criterion) {
     });
 }
 
+/// A whole decision about a token that is found by its digest, beside one about a legacy token of
+/// the same account and grants that is remembered.
+fn decisions(criterion: &mut Criterion) {
+    const LEGACY_ID: u64 = 1_000_000;
+    let policy = support::policy();
+    let synthetic = Synthetic::new(&policy, 10_000);
+    let verifier = Verifier::Hash { encoded: CHEAP.to_owned(), selector: Some(RIGHT[..8].into()) };
+    let legacy = TokenRecord { id: LEGACY_ID, verifier, ..synthetic.token(5) };
+    let index = synthetic.index().apply(&[Record::Token(legacy)], 2).fold().unwrap();
+    let lane = Lane::start(&settings(), Arc::new(())).unwrap();
+    let mut right = request(RIGHT);
+    right.digest = policy.keys.current().digest(RIGHT.as_bytes());
+    right.candidates[0].token_id = LEGACY_ID;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(lane.verify(right));
+    let recall = |digest: &Digest| {
+        let remembered = lane.remembered(digest)?;
+        let current = index.slow_version(remembered.token_id) == Some(remembered.version);
+        current.then_some(remembered.token_id)
+    };
+    let mut group = criterion.benchmark_group("decision");
+    for (name, secret) in [("fast", support::secret(5).expose()), ("remembered", RIGHT)] {
+        let header = format!("Bearer {secret}");
+        let facts = Facts {
+            ambiguity: None,
+            method: "GET",
+            path: "/api/v3/accounts/5/projects/",
+            query: None,
+            host: Some("cloud.example.com"),
+            credential: Credential::Authorization(header.as_bytes()),
+            client: Some([10, 0, 0, 5].into()),
+        };
+        let decide = || decide_recalling(&index, black_box(&facts), support::NOW, recall);
+        assert!(matches!(decide(), Verdict::Allow(_)), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(|| black_box(decide())));
+    }
+}
+
 fn settings() -> Legacy {
     Legacy {
         enabled: true,
@@ -123,5 +168,5 @@ fn again(request: &VerifyRequest) -> VerifyRequest {
     }
 }
 
-criterion_group!(benches, hashers, parsing, lane);
+criterion_group!(benches, hashers, parsing, lane, decisions);
 criterion_main!(benches);

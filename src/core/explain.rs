@@ -101,7 +101,7 @@ pub struct Pending {
 /// Explains the decision about a request.
 pub fn explain(index: &Index, facts: &Facts<'_>, now: Timestamp, conceal: bool) -> Explained {
     let mut notes = Notes::default();
-    match decide::judge(index, facts, now, &mut notes) {
+    match decide::judge(index, facts, now, |_| None, &mut notes) {
         Verdict::Slow(request) => Explained::Slow(Pending { notes, request, conceal }),
         Verdict::Allow(permit) => Explained::Done(notes.allow(&permit, Outcome::Allow)),
         Verdict::Deny(denial) => Explained::Done(notes.deny(denial, conceal)),

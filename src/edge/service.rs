@@ -14,7 +14,8 @@ use super::guard::Fault;
 use super::refusal::{Format, Refusal};
 use super::streams::{Followed, Streams};
 use super::worker::{Setup, Worker};
-use crate::core::decide::{decide, resume};
+use crate::core::decide::{decide_recalling, resume};
+use crate::core::digest::Digest;
 use crate::core::facts::Facts;
 use crate::core::index::Index;
 use crate::core::record::TokenId;
@@ -201,19 +202,17 @@ fn first(worker: &Worker, connection: &Connection, asked: &Asked) -> First {
         let refused = refuse(worker, &setup, &facts, denial, RETRY_AFTER_SECONDS, *started);
         return First::Decided(refused);
     };
-    let verdict = match decide(index, &facts, now()) {
-        Verdict::Slow(request) => match remembered(worker, index, &request) {
-            Some(token) => resume(index, &facts, token, Lane::Cached, now()),
-            None => return slow(worker, &setup, &facts, request, *started),
-        },
+    let recall = |digest: &Digest| remembered(worker, index, digest);
+    let verdict = match decide_recalling(index, &facts, now(), recall) {
+        Verdict::Slow(request) => return slow(worker, &setup, &facts, request, *started),
         verdict => verdict,
     };
     First::Decided(conclude(worker, connection, asked, &setup, &facts, verdict))
 }
 
 /// The token that the lane remembers this secret to be, unless it has changed since.
-fn remembered(worker: &Worker, index: &Index, request: &SlowRequest) -> Option<TokenId> {
-    let remembered = worker.lane.load().as_ref()?.remembered(&request.digest)?;
+fn remembered(worker: &Worker, index: &Index, digest: &Digest) -> Option<TokenId> {
+    let remembered = worker.lane.load().as_ref()?.remembered(digest)?;
     let current = index.slow_version(remembered.token_id) == Some(remembered.version);
     current.then_some(remembered.token_id)
 }

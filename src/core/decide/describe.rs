@@ -47,6 +47,11 @@ pub(super) fn describe_need(policy: &Policy, need: Access) -> String {
     }
 }
 
+/// A token whose secret the slow lane has verified lately.
+pub(super) fn describe_recalled(token: &Token<'_>) -> String {
+    format!("token {}, a legacy token that the slow lane remembers", token.id())
+}
+
 /// Of the secret nothing is said but whether it begins as ours do.
 pub(super) fn describe_unknown(index: &Index, secret: &[u8]) -> String {
     let keys: Vec<&str> = index.policy().keys.iter().map(|key| key.id()).collect();

@@ -22,11 +22,12 @@ pub(super) use holdings::{held, write_permission_sets, write_projects};
 pub(super) use permission::Granted;
 pub use permission::PROJECTS_HEADER_BYTES;
 
-use describe::{describe_credential, describe_unknown};
+use describe::{describe_credential, describe_recalled, describe_unknown};
 use ids::id;
 use permission::permission;
 use steps::{account, account_scope, ip_rules, route, validity};
 
+use super::digest::Digest;
 use super::facts::{CredentialError, Facts};
 use super::index::{IdKey, Index, Sought, Token};
 use super::path::{self, Allowed};
@@ -111,7 +112,19 @@ impl Trace for NoTrace {
 /// Decides about a request by one index.
 #[inline]
 pub fn decide<'i>(index: &'i Index, facts: &Facts<'_>, now: Timestamp) -> Verdict<'i> {
-    judge(index, facts, now, &mut NoTrace)
+    decide_recalling(index, facts, now, |_| None)
+}
+
+/// Likewise, where the slow lane remembers secrets: `recall` is asked by a secret's keyed digest,
+/// before it is looked for whose it could be. It gives the token, if that has not changed since.
+#[inline]
+pub fn decide_recalling<'i>(
+    index: &'i Index,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    recall: impl FnOnce(&Digest) -> Option<TokenId>,
+) -> Verdict<'i> {
+    judge(index, facts, now, recall, &mut NoTrace)
 }
 
 /// Decides again about a request whose token the slow lane has recognised: from step 3, by the
@@ -148,6 +161,7 @@ pub(super) fn judge<'i, T: Trace>(
     index: &'i Index,
     facts: &Facts<'_>,
     now: Timestamp,
+    recall: impl FnOnce(&Digest) -> Option<TokenId>,
     trace: &mut T,
 ) -> Verdict<'i> {
     // Memory brings what the look-up needs meanwhile: the token's slot while credential and path
@@ -170,7 +184,14 @@ pub(super) fn judge<'i, T: Trace>(
                 trace.pass(Step::Token, || format!("token {}, found by digest", token.id));
                 admit(index, facts, &target, token, Lane::Fast, now, trace).map(Verdict::Allow)
             }
-            None => unknown(&case, secret, now, trace).map(Verdict::Slow),
+            None => match recalled(index, secret, recall) {
+                Some(token) => {
+                    trace.pass(Step::Token, || describe_recalled(&token));
+                    admit(index, facts, &target, token, Lane::Cached, now, trace)
+                        .map(Verdict::Allow)
+                }
+                None => unknown(&case, secret, now, trace).map(Verdict::Slow),
+            },
         }
     });
     judged.unwrap_or_else(Verdict::Deny)
@@ -315,6 +336,20 @@ fn credential_reason(error: CredentialError) -> Reason {
         CredentialError::Malformed(Malformed::Checksum) => Reason::BadChecksum,
         CredentialError::Scheme | CredentialError::Malformed(_) => Reason::MalformedCredential,
     }
+}
+
+/// The token that the slow lane remembers a secret to be.
+#[cold]
+fn recalled<'i>(
+    index: &'i Index,
+    secret: &[u8],
+    recall: impl FnOnce(&Digest) -> Option<TokenId>,
+) -> Option<Token<'i>> {
+    let policy = index.policy();
+    if policy.candidates_limit == 0 || !index.has_slow() || has_our_prefix(secret) {
+        return None;
+    }
+    index.find_slow(recall(&policy.keys.current().digest(secret))?)
 }
 
 /// Step 2, where the index does not have the token: a case for the slow lane, or unknown.

@@ -319,6 +319,12 @@ impl Index {
         Some(slow.token.view(self.account(slow.token.account)?, true))
     }
 
+    /// Whether any token is a slow one.
+    #[inline]
+    pub(crate) fn has_slow(&self) -> bool {
+        !self.slow().is_empty()
+    }
+
     /// Version of the slow token of that number, by which remembered verifications are checked.
     pub fn slow_version(&self, id: TokenId) -> Option<u64> {
         self.slow().find(id).map(|slow| slow.version)
@@ -340,7 +346,7 @@ impl Index {
         account: Option<AccountId>,
         now: Timestamp,
     ) -> Vec<Candidate> {
-        if self.slow().is_empty() {
+        if !self.has_slow() {
             return Vec::new();
         }
         let alive = |token: &Token<'_>| !token.revoked && token.expires.is_none_or(|at| now < at);

@@ -4,7 +4,8 @@ use super::fixture::{
     CURRENT, PREVIOUS, Request, Sent, World, account, categories, digest, grant, hash, id_row,
     personal, reason_of, route, secret, token,
 };
-use crate::core::decide::{decide, resume};
+use crate::core::decide::{decide, decide_recalling, resume};
+use crate::core::digest::{Digest, DigestKey};
 use crate::core::facts::Ambiguity;
 use crate::core::index::Index;
 use crate::core::ip::parse_cidr;
@@ -806,6 +807,26 @@ mod slow_lane {
             resumed(&Request::new("GET", "/accounts/2/jobs/", LEGACY)),
             Reason::WrongAccount
         );
+    }
+
+    #[test]
+    fn what_the_lane_remembers_is_asked_for_before_candidates_and_only_where_it_may_be() {
+        let index = index(vec![legacy(1, Some("legacy")), legacy(2, None)]);
+        let recalled = |request: &Request, token: u64| {
+            let expected = DigestKey::new(CURRENT.0, CURRENT.1).digest(LEGACY.as_bytes());
+            let recall = |digest: &Digest| (*digest == expected).then_some(token);
+            reason_of(&decide_recalling(&index, &request.facts(), NOW, recall))
+        };
+        assert_eq!(recalled(&request(), 1), Reason::Allow);
+        // Also where the path would give it no candidates.
+        let elsewhere = Request::new("GET", "/accounts/2/jobs/", LEGACY);
+        assert_eq!(recalled(&elsewhere, 2), Reason::WrongAccount);
+        let other = Request::new("GET", "/search", "another-guess-at-it");
+        assert_eq!(recalled(&other, 1), Reason::UnknownToken);
+        let never = |_: &Digest| -> Option<u64> { panic!("a token of ours is no legacy token") };
+        let ours = Request::new("GET", "/accounts/1/jobs/", &secret(7));
+        let verdict = decide_recalling(&index, &ours.facts(), NOW, never);
+        assert_eq!(reason_of(&verdict), Reason::UnknownToken);
     }
 
     #[test]
