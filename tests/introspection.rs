@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::support::tools::python;
 use crate::support::upstream::read_request;
 use crate::support::world::{JOBS, SERVICE, legacy_line, token_line, token_line_of};
-use crate::support::{Connection, Gate, Home, Request, Upstream, eventually, within};
+use crate::support::{Authority, Connection, Gate, Home, Request, Upstream, eventually, within};
 
 const ACCOUNTS: &str = r#"{"type":"account","id":1,"name":"One","plan":"enterprise","state":"open"}
 {"type":"account","id":2,"name":"Two","plan":"enterprise","state":"open"}
@@ -34,10 +34,16 @@ impl Issuer {
     }
 
     fn at(folder: PathBuf, port: u16) -> Self {
+        Self::with(folder, port, &[])
+    }
+
+    /// Likewise; with `[certificate, key, client_ca]` over TLS, from clients that show one.
+    fn with(folder: PathBuf, port: u16, tls: &[&str]) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/introspection/server.py");
         let mut command = python();
         command.arg(script).arg(port.to_string());
         command.args(["state", "fault", "seen"].map(|file| folder.join(file)));
+        command.args(tls.iter().map(|file| folder.join(file)));
         command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -324,6 +330,48 @@ fn connections_are_kept_and_one_that_was_closed_meanwhile_is_no_failure() {
     }
     assert_eq!(asked(&gate, "active"), 12.0);
     assert!((4..=5).contains(&endpoint.connections()), "{}", endpoint.connections());
+}
+
+#[test]
+fn over_tls_the_server_and_the_gate_show_each_other_who_they_are() {
+    let upstream = Upstream::start();
+    let mut home = Home::empty();
+    let folder = home.folder().to_owned();
+    let authority = Authority::new(&folder, "authority");
+    Authority::new(&folder, "other");
+    authority.issue("server", "localhost", "DNS:localhost");
+    authority.issue("gate", "gate", "DNS:gate");
+    let issuer = Issuer::with(folder, 0, &["server.crt", "server.key", "authority.crt"]);
+    let token = "old_0123456789abcdef";
+    let state =
+        format!(r#"{{"{token}":{{"client":"one","scope":"jobs","expires_at":9999999999}}}}"#);
+    home.write("state", &state);
+    home.write("client.secret", SECRET);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(home.path("client.secret"), mode).unwrap();
+    let url = format!(r#""https://localhost:{}/oauth/introspect""#, issuer.address.port());
+    let tls = |ca: &str, own: &str| format!(r#"{{ ca = "{ca}.crt"{own} }}"#);
+    let own = r#", certificate = "gate.crt", key = "gate.key""#;
+    for (key, value) in [
+        ("url", url.as_str()),
+        ("selectors", r#"["old_"]"#),
+        ("client_id", r#""gate & co""#),
+        ("secret_file", r#""client.secret""#),
+        ("scope", r#""jobs""#),
+        ("tls", &tls("authority", own)),
+    ] {
+        home.set("legacy.introspection", key, value);
+    }
+    home.forward_to(upstream.address());
+    home.import(&format!("{ACCOUNTS}{}", remote("of account 1", "")));
+    let gate = Gate::start(&home);
+    assert_eq!(gate.status(JOBS, token), 200, "{}", gate.log());
+    for (ca, own) in [("other", own), ("authority", "")] {
+        home.set("legacy.introspection", "tls", &tls(ca, own));
+        assert_eq!(gate.admin_post("/reload", "").status, 200);
+        assert_eq!(gate.status(JOBS, token), 503, "{ca}{own}");
+    }
+    assert_eq!(issuer.seen(), [token], "nobody else was told");
 }
 
 #[test]
