@@ -10,9 +10,10 @@
 #[allow(unsafe_code)]
 pub(super) fn prefetch<T>(value: &T) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    let place: *const T = value;
     // SAFETY: every processor of this architecture has SSE, which is all that the call asks for;
     // it changes nothing that a program could read.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
 }
 
 /// Nothing: elsewhere the way to ask is not stable yet.
