@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::tools::python;
+use crate::support::tools::{python, succeed};
 use crate::support::world::SERVICE;
 use crate::support::{Gate, Home, Upstream};
 
@@ -123,4 +123,31 @@ fn trailers_of_http_2_carry_no_identity() {
     assert_eq!(answer, "200 ok");
     let names: Vec<_> = upstream.last().trailers.into_iter().map(|(name, _)| name).collect();
     assert!(names.iter().all(|name| name == "x-sum"), "{names:?}");
+}
+
+#[test]
+fn floods_of_frames_end_their_connection_and_touch_nobody_else() {
+    let (_home, upstream, gate) = start();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/http2_flood.py");
+    let port = gate.address().port().to_string();
+    let before = gate.resident_kib();
+    for kind in [
+        "rapid reset",
+        "made you reset",
+        "continuation",
+        "empty continuation",
+        "empty data",
+        "ping",
+        "settings",
+        "priority",
+        "window",
+        "unknown",
+    ] {
+        let said = succeed(python().args([script, &port, kind]));
+        let (end, seconds) = said.trim().split_once(' ').unwrap();
+        assert_eq!(end, "ended", "{kind}");
+        assert!(seconds.parse::<f64>().unwrap() < 1.0, "{kind}: {seconds} s");
+        assert!(gate.resident_kib() < before + 32 * 1024, "{kind}");
+    }
+    assert!(upstream.seen().is_empty());
 }

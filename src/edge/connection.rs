@@ -37,6 +37,18 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Requests of one HTTP/2 connection at a time.
 const STREAMS_LIMIT: u32 = 128;
 
+/// Streams that a client may reset before they were looked at, and streams that it may get wrong
+/// so that they have to be reset, before its connection is ended.
+const PENDING_RESETS_LIMIT: usize = 20;
+const LOCAL_RESETS_LIMIT: usize = 128;
+
+/// What a client may send ahead on one stream, and on one connection, in bytes.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// Largest frame that is taken, in bytes: the smallest that may be asked for.
+const FRAME_BYTES: u32 = 16 * 1024;
+
 /// What waits on one stream for a client that reads slowly, in bytes. A client can open as many
 /// streams as there may be and read none of them.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
@@ -293,10 +305,11 @@ fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
         .max_concurrent_streams(STREAMS_LIMIT)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(128)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024);
+        .max_frame_size(FRAME_BYTES)
+        .max_pending_accept_reset_streams(PENDING_RESETS_LIMIT)
+        .max_local_error_reset_streams(LOCAL_RESETS_LIMIT)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder
 }
 

@@ -8,11 +8,13 @@
 //! past the guard, one without a `Host`; the answer to that is the refusal, in its turn behind the
 //! answers to the requests before, and nothing more is read.
 //!
-//! HTTP/2 is told by its preface and passed through: its frames leave nothing to guess.
+//! HTTP/2 is told by its preface. Its frames leave nothing to guess and are passed through, but
+//! counted: a flood of those that do no work ends the connection.
 
 mod body;
 mod bytes;
 mod fault;
+mod frames;
 mod head;
 mod scanner;
 
@@ -25,6 +27,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub use fault::Fault;
+use frames::Frames;
 pub use head::{Framing, HeadLimits};
 pub use scanner::{Scan, Scanner};
 
@@ -47,6 +50,7 @@ pub(crate) struct Guard<S> {
     inner: S,
     connection: Rc<Connection>,
     scanner: Scanner,
+    frames: Frames,
     mode: Mode,
     /// Requests whose heads were passed on.
     heads: usize,
@@ -64,6 +68,8 @@ enum Mode {
     /// The first bytes tell the protocol.
     Start,
     Http1,
+    /// Frames are counted.
+    Http2,
     /// Nothing is looked at.
     Through,
     /// What follows a request for another protocol is held until that is answered.
@@ -85,6 +91,7 @@ enum Rest {
 impl<S: AsyncRead + Unpin> Guard<S> {
     pub(crate) fn new(inner: S, connection: Rc<Connection>, limits: HeadLimits) -> Self {
         Self {
+            frames: Frames::after(PREFACE.len(), connection.watch.now()),
             inner,
             connection,
             scanner: Scanner::new(limits),
@@ -164,6 +171,10 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let (pass, fault, with): (_, _, &'static [u8]) = match self.mode {
             Mode::Start => return (0, Rest::Held),
             Mode::Through => return (bytes.len(), Rest::Held),
+            Mode::Http2 => {
+                self.count_frames(bytes);
+                return (bytes.len(), Rest::Held);
+            }
             _ => match self.scanner.scan_messages(bytes, |_, _| self.heads += 1) {
                 Scan::Pass => return (bytes.len(), Rest::Held),
                 Scan::Wait(from) => {
@@ -186,6 +197,26 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         (pass, Rest::Replaced(with))
     }
 
+    /// Reads frames of HTTP/2.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.count_frames(&buf.filled()[before..]);
+        match self.mode {
+            Mode::RefusedBody => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Counts frames of HTTP/2; too many that do no work are refused like a broken body: hyper is
+    /// told that the connection broke off.
+    fn count_frames(&mut self, bytes: &[u8]) {
+        if !self.frames.pass(bytes, self.connection.watch.now()) {
+            tracing::debug!("a flood of frames is ended");
+            self.mode = Mode::RefusedBody;
+        }
+    }
+
     /// Reads and drops what a client still sends that was refused meanwhile: were it there when the
     /// socket is closed, the client would be told of a reset and might not see the answer.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -205,7 +236,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     /// Whether the client has not sent all of a message, or was refused before it had.
     fn may_be_sending(&self) -> bool {
         match self.mode {
-            Mode::Start | Mode::Through | Mode::Waiting => false,
+            Mode::Start | Mode::Http2 | Mode::Through | Mode::Waiting => false,
             Mode::Http1 => self.scanner.is_in_body(),
             Mode::RefusedHead | Mode::RefusedBody => true,
         }
@@ -237,7 +268,7 @@ impl<S> Clone for SharedGuard<S> {
 /// What the first bytes of a connection are the beginning of.
 fn tell_protocol(bytes: &[u8]) -> Mode {
     if bytes.starts_with(PREFACE) {
-        Mode::Through
+        Mode::Http2
     } else if PREFACE.starts_with(bytes) {
         Mode::Start
     } else {
@@ -258,6 +289,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             }
             match this.mode {
                 Mode::Through => return Pin::new(&mut this.inner).poll_read(cx, buf),
+                Mode::Http2 => return this.poll_frames(cx, buf),
                 // The answer closes the connection.
                 Mode::RefusedHead => return Poll::Pending,
                 Mode::RefusedBody => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
@@ -285,7 +317,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+        this.frames.sent(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -307,7 +342,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+        this.frames.sent(written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

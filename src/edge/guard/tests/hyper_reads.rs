@@ -72,6 +72,9 @@ fn head(bytes: &[u8]) -> Read {
 fn with_lower_scheme(line: &str) -> String {
     let Some(end) = line.find("://") else { return line.to_owned() };
     let start = line[..end].find(' ').map_or(0, |space| space + 1);
+    if line[start..].starts_with('/') {
+        return line.to_owned();
+    }
     format!("{}{}{}", &line[..start], line[start..end].to_ascii_lowercase(), &line[end..])
 }
 
