@@ -1,5 +1,6 @@
 //! One head, line by line: what about it could be read in two ways, and how its body is framed.
 
+use http::uri::Authority;
 use memchr::memchr;
 
 use super::bytes::{count_controls, is_target, is_token, token_length, trim};
@@ -214,5 +215,7 @@ fn absolute(target: &[u8]) -> Result<(), Fault> {
     let rest = after(b"http://").or_else(|| after(b"https://")).ok_or(Fault::Target)?;
     let in_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(byte);
     let host = rest.iter().position(|byte| !in_host(byte)).unwrap_or(rest.len());
-    if host > 0 && rest.get(host) == Some(&b'/') { Ok(()) } else { Err(Fault::Target) }
+    // What hyper would refuse, it would refuse without a body.
+    let is_authority = Authority::try_from(&rest[..host]).is_ok();
+    if is_authority && rest.get(host) == Some(&b'/') { Ok(()) } else { Err(Fault::Target) }
 }
