@@ -5,7 +5,7 @@ mod lane;
 mod reload;
 mod serve;
 
-pub use hardening::harden;
+pub use hardening::{harden, silence_panics};
 pub use reload::ReloadError;
 pub(crate) use serve::Control;
 pub use serve::{AppError, Gate, Stop};

@@ -1,10 +1,13 @@
 //! `portcullis check`: whether the configuration could be served, starting nothing.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::session::Session;
 use crate::config::{self, Config, Diagnostic, Severity};
+use crate::control::unnamed_resources;
 use crate::store::{SqliteStore, Store};
 
 /// What was found, for scripts.
@@ -23,6 +26,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
         Ok(config) => {
             let mut diagnostics = config.warnings.clone();
             diagnostics.extend(store_diagnostic(&config));
+            diagnostics.extend(management_diagnostic(&config));
             conclude(Some(&config), &diagnostics, session)
         }
         Err(errors) => conclude(None, &errors, session),
@@ -33,16 +37,7 @@ pub(super) fn run(session: &mut Session<'_>) -> Result<(), Failure> {
 /// configuration can be checked before it is rolled out.
 fn store_diagnostic(config: &Config) -> Option<Diagnostic> {
     let path = config.store_file()?;
-    let about = |severity, message: String, help: &str| Diagnostic {
-        severity,
-        file: path.display().to_string(),
-        line: 0,
-        column: 0,
-        excerpt: String::new(),
-        width: 0,
-        message,
-        help: Some(help.to_owned()),
-    };
+    let about = |severity, message, help| about(path, severity, message, help);
     if !path.exists() {
         return Some(about(
             Severity::Warning,
@@ -54,6 +49,35 @@ fn store_diagnostic(config: &Config) -> Option<Diagnostic> {
         .and_then(|store| store.data_version());
     let error = opened.err()?;
     Some(about(Severity::Error, error.to_string(), "correct `[store] url`, or restore a backup"))
+}
+
+/// What nobody could do over the management API, if there is one.
+fn management_diagnostic(config: &Config) -> Option<Diagnostic> {
+    let unnamed = config.control.as_ref().map(|_| unnamed_resources(&config.permission_sets))?;
+    if unnamed.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = unnamed.iter().map(|name| format!("`{name}`")).collect();
+    let message = format!(
+        "no permission set names {}: nobody can call what needs that in the management API",
+        names.join(", ")
+    );
+    let help = "name them in the sets of those who shall manage tokens and accounts";
+    Some(about(&config.file, Severity::Warning, message, help))
+}
+
+/// Something about a file as a whole.
+fn about(file: &Path, severity: Severity, message: String, help: &str) -> Diagnostic {
+    Diagnostic {
+        severity,
+        file: file.display().to_string(),
+        line: 0,
+        column: 0,
+        excerpt: String::new(),
+        width: 0,
+        message,
+        help: Some(help.to_owned()),
+    }
 }
 
 fn conclude(
@@ -126,5 +150,26 @@ mod tests {
         harness.run_in(&["check"], b"", variable.clone()).expect(Exit::Done);
         let elsewhere = ["check", "-c", "nowhere.toml"];
         harness.run_in(&elsewhere, b"", variable).expect(Exit::Invalid);
+    }
+
+    #[test]
+    fn what_nobody_could_do_over_the_management_api_is_told() {
+        let harness = Harness::new();
+        let listen = "127.0.0.1:9091".to_owned();
+        let control = BTreeMap::from([("PORTCULLIS_CONTROL__LISTEN".to_owned(), listen)]);
+        let check = || harness.run_in(&["check"], b"", control.clone()).expect(Exit::Done).stderr;
+        let quiet = check();
+        assert!(!quiet.contains("no permission set names"), "{quiet}");
+        harness.write(
+            "routes.toml",
+            "[[route]]\npath = \"/\"\nrequires = \"Jobs:R\"\nproject = \"any\"\nupstream = \"api\"\n",
+        );
+        harness.write(
+            "permission_sets.toml",
+            "[sets.jobs]\nfamily = \"project\"\nread = [\"Jobs\"]\nplans = [\"team\"]\n",
+        );
+        let warned = check();
+        assert!(warned.contains("portcullis.toml: warning: no permission set names"), "{warned}");
+        assert!(warned.contains("`Service tokens`"), "{warned}");
     }
 }

@@ -142,6 +142,7 @@ enum Command {
 
 /// Runs the command that the arguments name, with this process's streams and environment.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    crate::app::silence_panics();
     let mut stdout = BufWriter::new(io::stdout().lock());
     let around = Surroundings {
         stdin: &mut io::stdin().lock(),

@@ -1,6 +1,7 @@
 //! Who may call what: the route tables of the API, compiled under a configuration, and the
 //! decision about a call, which is the gate's own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -163,6 +164,16 @@ impl Table {
     }
 }
 
+/// The resources that operations need and no permission set names: nobody can call those.
+pub(crate) fn unnamed_resources(sets: &PermissionSets) -> BTreeSet<&'static str> {
+    let needs = OPERATIONS.iter().filter_map(|operation| match &operation.requires {
+        RequiresSpec::All(needs) => Some(needs),
+        RequiresSpec::Authenticated | RequiresSpec::Public | RequiresSpec::OwnUser => None,
+    });
+    let unnamed = |(resource, level): &&(String, _)| sets.need(resource, *level).is_none();
+    needs.flatten().filter(unnamed).map(|(resource, _)| resource.as_str()).collect()
+}
+
 fn can_be_held(requires: &RequiresSpec, sets: &PermissionSets) -> bool {
     match requires {
         RequiresSpec::All(needs) => {
@@ -204,5 +215,7 @@ mod tests {
         assert_eq!(compile(&all), OPERATIONS.len());
         let none = PermissionSets::compile(vec![spec(vec!["Runs".to_owned()])]).unwrap();
         assert!((1..OPERATIONS.len()).contains(&compile(&none)));
+        assert!(unnamed_resources(&all).is_empty());
+        assert!(unnamed_resources(&none).contains("Service tokens"));
     }
 }

@@ -34,6 +34,7 @@ mod tokens;
 mod users;
 mod words;
 
+pub(crate) use access::unnamed_resources;
 pub(crate) use feed::Feed;
 pub(crate) use listener::serve;
 pub(crate) use service::Api;
