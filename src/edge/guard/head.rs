@@ -1,6 +1,6 @@
 //! One head, line by line: what about it could be read in two ways, and how its body is framed.
 
-use http::uri::Authority;
+use http::Uri;
 use memchr::memchr;
 
 use super::bytes::{count_controls, is_target, is_token, token_length, trim};
@@ -216,6 +216,6 @@ fn absolute(target: &[u8]) -> Result<(), Fault> {
     let in_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(byte);
     let host = rest.iter().position(|byte| !in_host(byte)).unwrap_or(rest.len());
     // What hyper would refuse, it would refuse without a body.
-    let is_authority = Authority::try_from(&rest[..host]).is_ok();
-    if is_authority && rest.get(host) == Some(&b'/') { Ok(()) } else { Err(Fault::Target) }
+    let is_uri = rest.get(host) == Some(&b'/') && Uri::try_from(target).is_ok();
+    if is_uri { Ok(()) } else { Err(Fault::Target) }
 }

@@ -91,6 +91,7 @@ fn a_target_is_a_path_or_an_http_uri() {
             "GET http://]/b HTTP/1.1\r\n\r\n",
             "GET http://[a/b HTTP/1.1\r\n\r\n",
             "GET http://a:80:80/b HTTP/1.1\r\n\r\n",
+            "GET http://a:t]:tt/b HTTP/1.1\r\n\r\n",
         ],
     );
     for target in ["/", "/a?b=c&d=[]|{}", "http://a:80/b", "HTTPS://[::1]/b"] {
