@@ -27,6 +27,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 
 GATE, ADMIN, CONTROL = 19011, 19012, 19013
@@ -132,7 +133,22 @@ def admin_token(folder, arguments):
     """The secret of a token that manages the tokens of account 1."""
     create = ["token", "create", "--account", "1", "--name", "admin", "--grant", "account_admin", "job_admin"]
     command = [arguments.binary, "-c", folder / "portcullis.toml", *create]
-    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["token"]
+    secret = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["token"]
+    deadline = time.monotonic() + 10
+    while not manages_tokens(secret):
+        if time.monotonic() > deadline:
+            sys.exit("the management API does not take a new token")
+        time.sleep(0.01)
+    return secret
+
+
+def manages_tokens(secret):
+    """Whether a token is in force at the management API."""
+    request = urllib.request.Request(f"http://127.0.0.1:{CONTROL}/api/v3/accounts/1/service-tokens/?limit=1")
+    request.add_header("Authorization", f"Bearer {secret}")
+    with contextlib.suppress(urllib.error.HTTPError):
+        return urllib.request.urlopen(request, timeout=5).status == 200
+    return False
 
 
 def drive(folder, arguments, accounts, rate, seconds, sample, *api):

@@ -46,8 +46,24 @@ fn five_steps_replace_a_token_under_traffic_without_one_failed_request() {
         // 3. Clients take the new one.
         *token.lock().unwrap() = secret(&new);
         more(20);
-        // 4. Nobody uses the old one, and 5. it is revoked before its grace is over.
+        // 4. Nobody uses the old one any more.
         let old = format!("1/service-tokens/{}/", old["id"]);
+        let usage = |silent: &str| {
+            let answer = control.get(&format!("{old}usage/?silent={silent}"));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            answer.json()["data"].clone()
+        };
+        let asked = crate::support::eventually("it is silent", || {
+            let usage = usage("1s");
+            let is_used = usage["requests"].as_u64() > Some(0);
+            (is_used && usage["may_be_deleted"] == true).then_some(usage)
+        });
+        assert_eq!(
+            (&asked["rotated_to"], &asked["last_address"]),
+            (&new["id"], &"127.0.0.1".into())
+        );
+        assert_eq!(usage("1h")["may_be_deleted"], false);
+        // 5. It is revoked before its grace is over.
         assert_eq!(control.delete(&old).status, 204);
         more(20);
         stop.store(true, Ordering::Relaxed);

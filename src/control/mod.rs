@@ -31,6 +31,7 @@ mod rotation;
 mod service;
 mod service_tokens;
 mod tokens;
+mod usage;
 mod users;
 mod words;
 

@@ -147,10 +147,13 @@ fn schema_of(parameter: Parameter) -> Value {
         }
         Parameter::Force => json!({ "type": "boolean", "default": false }),
         Parameter::IncludeRelated => json!({ "type": "string" }),
-        Parameter::Since => {
-            json!({ "type": "string", "pattern": "^[0-9]{1,4}(ms|s|m|h|d)$", "default": "7d" })
-        }
+        Parameter::Since => duration("7d"),
+        Parameter::Silent => duration("1d"),
     }
+}
+
+fn duration(default: &str) -> Value {
+    json!({ "type": "string", "pattern": "^[0-9]{1,4}(ms|s|m|h|d)$", "default": default })
 }
 
 fn responses(operation: &Operation, schemas: &mut Schemas, error: &Value) -> Value {

@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::query::Parameter;
 use super::{
     accounts, audit, explain, feed, grants, ids, ip_rules, legacy, openapi, personal_tokens,
-    projects, rotation, service_tokens, users,
+    projects, rotation, service_tokens, usage, users,
 };
 use crate::core::permissions::Level;
 use crate::core::routes::{ProjectSpec, RequiresSpec, RouteSpec};
@@ -53,6 +53,7 @@ pub(super) static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
         service_tokens::operations(),
         grants::operations(),
         rotation::operations(),
+        usage::operations(),
         personal_tokens::operations(),
         ip_rules::operations(),
         projects::operations(),

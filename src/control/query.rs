@@ -8,6 +8,8 @@ use crate::store::Page;
 pub(super) const PAGE_LIMIT: u64 = 100;
 /// How far back is looked where nothing is said: seven days, in seconds.
 const SINCE: i64 = 7 * 86_400;
+/// What is long enough without use where nothing is said: a day, in seconds.
+const SILENT: i64 = 86_400;
 
 /// A parameter that an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(super) enum Parameter {
     IncludeRelated,
     /// `since`: from so long ago on.
     Since,
+    /// `silent`: what counts as long enough without use.
+    Silent,
 }
 
 impl Parameter {
@@ -33,6 +37,7 @@ impl Parameter {
             Self::Force => "force",
             Self::IncludeRelated => "include_related",
             Self::Since => "since",
+            Self::Silent => "silent",
         }
     }
 }
@@ -46,12 +51,14 @@ pub(super) struct Query {
     pub(super) force: bool,
     /// From so many seconds ago on.
     pub(super) since: i64,
+    /// So many seconds without use are enough.
+    pub(super) silent: i64,
 }
 
 impl Default for Query {
     fn default() -> Self {
         let page = Page { offset: 0, limit: PAGE_LIMIT };
-        Self { page, force: false, since: SINCE }
+        Self { page, force: false, since: SINCE, silent: SILENT }
     }
 }
 
@@ -74,6 +81,7 @@ impl Query {
                 Parameter::Force => read.force = flag(name, value)?,
                 Parameter::IncludeRelated => {}
                 Parameter::Since => read.since = seconds(name, value)?,
+                Parameter::Silent => read.silent = seconds(name, value)?,
             }
         }
         Ok(read)
