@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Stdio;
 
 use crate::support::world::{READER, SERVICE, token_line};
-use crate::support::{Gate, Home, Upstream, eventually};
+use crate::support::{Home, eventually, gate_before_upstream};
 
 /// Lines of an import that takes several transactions.
 const LINES: usize = 30_000;
@@ -56,10 +56,7 @@ fn an_import_that_is_killed_is_taken_up_by_running_it_again_and_adds_nothing_twi
 
 #[test]
 fn a_backup_that_is_restored_under_a_gate_is_in_force_at_once_and_revives_nothing() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     let reader = home.token_id("reader").to_string();
     let backup = home.path("backup.db");
     let backup = backup.to_str().unwrap();
@@ -82,10 +79,7 @@ fn a_backup_that_is_restored_under_a_gate_is_in_force_at_once_and_revives_nothin
 
 #[test]
 fn a_gate_does_not_follow_a_file_that_was_copied_back() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     let reader = home.token_id("reader").to_string();
     let backup = home.path("backup.db");
     home.run(&["backup", backup.to_str().unwrap()]);

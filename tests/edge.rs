@@ -2,19 +2,10 @@
 
 use crate::support::gate::socket_path;
 use crate::support::world::{FOREIGN, JOBS, NARROW, SERVICE};
-use crate::support::{Connection, Gate, Home, Request, Upstream};
-
-fn start_with(configure: impl FnOnce(&mut Home)) -> (Home, Upstream, Gate) {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    configure(&mut home);
-    let gate = Gate::start(&home);
-    (home, upstream, gate)
-}
+use crate::support::{Connection, Gate, Home, Request, Upstream, gate_before_upstream};
 
 fn start() -> (Home, Upstream, Gate) {
-    start_with(|_| {})
+    gate_before_upstream(|_| {})
 }
 
 /// Sends exact bytes; the status of the answer, which must be the connection's last.
@@ -85,7 +76,7 @@ fn canonical_encodings_are_forwarded_byte_for_byte() {
 
 #[test]
 fn path_forms_that_are_allowed_pass_to_routes_without_captures_only() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("gate", "allow_in_path", r#"["//", ";", "%2F"]"#);
     });
     for path in ["/free/a//b", "/free/a;b", "/free/a%2Fb", "/free/a%2fb"] {
@@ -203,7 +194,7 @@ fn broken_chunks_never_become_a_complete_request() {
 
 #[test]
 fn a_doubled_credential_is_refused_however_it_is_doubled() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("gate", "credential_headers", r#"["x-api-key"]"#);
     });
     let both = [
@@ -275,7 +266,7 @@ fn nobody_is_believed_about_addresses_unless_trusted() {
 
 #[test]
 fn x_forwarded_for_is_walked_from_the_right_through_trusted_proxies() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("client_ip", "trusted_proxies", r#"["127.0.0.0/8", "10.0.0.0/8"]"#);
     });
     let cases: &[(&[&str], Result<&str, u16>)] = &[
@@ -302,7 +293,7 @@ fn x_forwarded_for_is_walked_from_the_right_through_trusted_proxies() {
 
 #[test]
 fn forwarded_is_walked_likewise_where_it_is_the_configured_header() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("client_ip", "trusted_proxies", r#"["127.0.0.0/8", "10.0.0.0/8"]"#);
         home.set("client_ip", "header", r#""forwarded""#);
     });
@@ -323,7 +314,7 @@ fn forwarded_is_walked_likewise_where_it_is_the_configured_header() {
 
 #[test]
 fn ip_rules_judge_the_address_that_trusted_proxies_tell() {
-    let (home, _upstream, gate) = start_with(|home| {
+    let (home, _upstream, gate) = gate_before_upstream(|home| {
         home.set("client_ip", "trusted_proxies", r#"["127.0.0.0/8"]"#);
     });
     home.run(&["ip-rule", "allow", "--account", "1", "9.9.9.0/24"]);
@@ -337,7 +328,7 @@ fn ip_rules_judge_the_address_that_trusted_proxies_tell() {
 
 #[test]
 fn on_a_unix_socket_the_address_is_unknown_and_enabled_rules_deny_it() {
-    let (home, upstream, gate) = start_with(|home| {
+    let (home, upstream, gate) = gate_before_upstream(|home| {
         let socket = socket_path(home);
         home.set("gate", "listen", &format!(r#"["127.0.0.1:0", "unix:{}"]"#, socket.display()));
         home.run(&["ip-rule", "allow", "--account", "2", "0.0.0.0/0", "::/0"]);

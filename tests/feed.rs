@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::tools::wrk;
 use crate::support::world::{FOREIGN, JOBS, NARROW, READER, SERVICE};
-use crate::support::{Gate, Home, Request, Upstream, eventually, within};
+use crate::support::{Gate, Home, Request, Upstream, eventually, gate_before_upstream, within};
 
 /// From the moment that the command has ended.
 const IN_FORCE: Duration = Duration::from_millis(250);
@@ -48,10 +48,7 @@ fn index(gate: &Gate) -> (f64, f64) {
 
 #[test]
 fn changes_from_a_second_process_are_in_force_within_250_ms_under_load() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     let built = gate.log().matches("index built").count();
     let reader = home.token_id("reader").to_string();
     let load = Load::start(&gate);
@@ -93,10 +90,7 @@ fn changes_from_a_second_process_are_in_force_within_250_ms_under_load() {
 
 #[test]
 fn a_revoked_token_s_open_connection_is_refused_at_its_next_request() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     let reader = home.token_id("reader").to_string();
     let mut connection = gate.connect();
     let request = Request::get("/me/").token(READER);
@@ -107,10 +101,7 @@ fn a_revoked_token_s_open_connection_is_refused_at_its_next_request() {
 
 #[test]
 fn a_bulk_import_is_in_force_and_counted() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     let before = gate.metrics().value("portcullis_index_tokens");
     let lines: String = (0..3_000)
         .map(|number| {
@@ -180,10 +171,7 @@ fn soon() -> String {
 
 #[test]
 fn a_restart_knows_what_was_in_force_before() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     let (id, revoked) = home.make_token(&["--grant", "job_admin"]);
     let (_, kept) = home.make_token(&["--grant", "job_admin"]);
     home.run(&["token", "revoke", &id.to_string()]);
@@ -199,10 +187,7 @@ fn a_restart_knows_what_was_in_force_before() {
 
 #[test]
 fn an_operator_s_commands_and_a_gate_share_the_store() {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
+    let (home, _upstream, gate) = gate_before_upstream(|_| {});
     std::thread::scope(|scope| {
         for number in 0..4 {
             let home = &home;

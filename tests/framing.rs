@@ -2,22 +2,13 @@
 //! with the documented answer and the connection closed, or arrives as one request.
 
 use crate::support::world::SERVICE;
-use crate::support::{Connection, Gate, Home, Response, Upstream};
+use crate::support::{Connection, Gate, Home, Response, Upstream, gate_before_upstream};
 
 const BAD_REQUEST: &str = r#"{"status":{"code":400,"is_success":false,"user_message":"Bad request.","developer_message":null},"data":null}"#;
 const HEAD_TOO_LARGE: &str = r#"{"status":{"code":431,"is_success":false,"user_message":"Request headers too large.","developer_message":null},"data":null}"#;
 
-fn start_with(configure: impl FnOnce(&mut Home)) -> (Home, Upstream, Gate) {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    configure(&mut home);
-    let gate = Gate::start(&home);
-    (home, upstream, gate)
-}
-
 fn start() -> (Home, Upstream, Gate) {
-    start_with(|_| {})
+    gate_before_upstream(|_| {})
 }
 
 /// A head with a valid credential and these lines, without the empty line at its end.
@@ -379,7 +370,7 @@ fn a_client_that_goes_on_sending_still_reads_the_refusal() {
 
 #[test]
 fn a_head_over_the_limits_is_431_with_a_body() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("limits", "header_bytes", "4096").set("limits", "headers", "20");
     });
     let large = format!("X: {}\r\n", "x".repeat(4096));

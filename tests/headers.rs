@@ -1,19 +1,10 @@
 //! What passes between client and upstream in heads and trailers, and what only the gate says.
 
 use crate::support::world::{JOBS, NARROW, PERSONAL, READER, SERVICE, legacy_line};
-use crate::support::{Gate, Home, Next, Request, Seen, Upstream};
+use crate::support::{Gate, Home, Next, Request, Seen, Upstream, gate_before_upstream};
 
 fn start() -> (Home, Upstream, Gate) {
-    start_with(|_| {})
-}
-
-fn start_with(configure: impl FnOnce(&mut Home)) -> (Home, Upstream, Gate) {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    configure(&mut home);
-    let gate = Gate::start(&home);
-    (home, upstream, gate)
+    gate_before_upstream(|_| {})
 }
 
 /// What the upstream received of this request, which must be let through.
@@ -75,7 +66,7 @@ fn permission_sets_are_ascending_and_named_once() {
 
 #[test]
 fn an_upstream_that_enforces_projects_is_told_which() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("upstreams.api", "enforces_projects", "true");
     });
     let deferred = Request::get("/api/v2/accounts/1/deferred/");
@@ -235,7 +226,7 @@ fn the_decision_id_is_the_same_on_both_sides_and_never_twice() {
 
 #[test]
 fn a_credential_is_passed_on_only_where_that_is_configured() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("gate", "forward_credential", "true");
     });
     let seen = forwarded(&gate, &upstream, &Request::get(JOBS).token(SERVICE));
@@ -246,7 +237,7 @@ fn a_credential_is_passed_on_only_where_that_is_configured() {
 
 #[test]
 fn credentials_in_other_headers_are_taken_and_removed() {
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("gate", "credential_headers", r#"["x-api-key"]"#);
     });
     let seen = forwarded(&gate, &upstream, &Request::get(JOBS).header("X-Api-Key", SERVICE));
@@ -322,7 +313,7 @@ fn what_would_make_the_request_another_one_is_dropped_unless_it_is_allowed_by_na
     };
     let (_home, upstream, gate) = start();
     assert_eq!(odd(&forwarded(&gate, &upstream, &request)), [""; 0]);
-    let (_home, upstream, gate) = start_with(|home| {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("gate", "allow_headers", r#"["X-HTTP-Method-Override"]"#);
     });
     assert_eq!(odd(&forwarded(&gate, &upstream, &request)), ["x-http-method-override"]);

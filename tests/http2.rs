@@ -5,23 +5,18 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::support::tools::{python, succeed};
+use crate::support::tools::succeed;
 use crate::support::world::SERVICE;
-use crate::support::{Gate, Home, Upstream};
+use crate::support::{Gate, Home, Upstream, fixture, gate_before_upstream};
 
 fn start() -> (Home, Upstream, Gate) {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
-    (home, upstream, gate)
+    gate_before_upstream(|_| {})
 }
 
 /// What comes of a request that need not be a right one.
 fn ask(gate: &Gate, asked: &Value) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/raw_http2.py");
-    let mut command = python();
-    command.arg(script).arg(gate.address().port().to_string());
+    let mut command = fixture("raw_http2.py");
+    command.arg(gate.address().port().to_string());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(asked.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -128,7 +123,6 @@ fn trailers_of_http_2_carry_no_identity() {
 #[test]
 fn floods_of_frames_end_their_connection_and_touch_nobody_else() {
     let (_home, upstream, gate) = start();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/http2_flood.py");
     let port = gate.address().port().to_string();
     let before = gate.resident_kib();
     for kind in [
@@ -143,7 +137,7 @@ fn floods_of_frames_end_their_connection_and_touch_nobody_else() {
         "window",
         "unknown",
     ] {
-        let said = succeed(python().args([script, &port, kind]));
+        let said = succeed(fixture("http2_flood.py").args([port.as_str(), kind]));
         let (end, seconds) = said.trim().split_once(' ').unwrap();
         assert_eq!(end, "ended", "{kind}");
         assert!(seconds.parse::<f64>().unwrap() < 1.0, "{kind}: {seconds} s");

@@ -1,18 +1,17 @@
 //! Tokens that only an OAuth 2.0 server recognises, asked by RFC 7662.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::support::tools::python;
 use crate::support::upstream::read_request;
 use crate::support::world::{JOBS, SERVICE, legacy_line, token_line, token_line_of};
-use crate::support::{Authority, Connection, Gate, Home, Request, Upstream, eventually, within};
+use crate::support::{
+    Authority, Connection, Gate, Home, Peer, Request, Upstream, eventually, fixture, within,
+};
 
 const ACCOUNTS: &str = r#"{"type":"account","id":1,"name":"One","plan":"enterprise","state":"open"}
 {"type":"account","id":2,"name":"Two","plan":"enterprise","state":"open"}
@@ -23,8 +22,7 @@ const SECRET: &str = "p:ss wörd%";
 
 /// An authorization server, Authlib's.
 struct Issuer {
-    child: Child,
-    address: SocketAddr,
+    peer: Peer,
     folder: PathBuf,
 }
 
@@ -39,17 +37,12 @@ impl Issuer {
 
     /// Likewise; with `[certificate, key, client_ca]` over TLS, from clients that show one.
     fn with(folder: PathBuf, port: u16, tls: &[&str]) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/introspection/server.py");
-        let mut command = python();
-        command.arg(script).arg(port.to_string());
+        let mut command = fixture("introspection/server.py");
+        command.arg(port.to_string());
         command.args(["state", "fault", "seen"].map(|file| folder.join(file)));
         command.args(tls.iter().map(|file| folder.join(file)));
-        command.env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port: u16 = line.trim().parse().expect("the server says its port");
-        Self { child, address: ([127, 0, 0, 1], port).into(), folder }
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        Self { peer: Peer::start(command), folder }
     }
 
     /// A token of this client, by the client credentials grant (RFC 6749, section 4.4).
@@ -60,7 +53,7 @@ impl Issuer {
             .header("Authorization", &format!("Basic {basic}"))
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(body.as_bytes());
-        let response = Connection::tcp(self.address).send(&request);
+        let response = Connection::tcp(self.peer.address()).send(&request);
         assert_eq!(response.status, 200, "{response:?}");
         response.json()["access_token"].as_str().unwrap().to_owned()
     }
@@ -77,17 +70,8 @@ impl Issuer {
     }
 
     /// Ends it, and says where it was.
-    fn kill(mut self) -> (PathBuf, u16) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.folder.clone(), self.address.port())
-    }
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn kill(self) -> (PathBuf, u16) {
+        (self.folder, self.peer.address().port())
     }
 }
 
@@ -113,7 +97,7 @@ fn start_with(lines: &str, settings: &[(&str, &str)]) -> (Home, Upstream, Issuer
     home.write("client.secret", SECRET);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(home.path("client.secret"), mode).unwrap();
-    let url = format!(r#""http://{}/oauth/introspect""#, issuer.address);
+    let url = format!(r#""http://{}/oauth/introspect""#, issuer.peer.address());
     home.forward_to(upstream.address()).set("limits", "failed_credentials", r#""off""#);
     let defaults = [
         ("url", url.as_str()),
@@ -349,7 +333,7 @@ fn over_tls_the_server_and_the_gate_show_each_other_who_they_are() {
     home.write("client.secret", SECRET);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(home.path("client.secret"), mode).unwrap();
-    let url = format!(r#""https://localhost:{}/oauth/introspect""#, issuer.address.port());
+    let url = format!(r#""https://localhost:{}/oauth/introspect""#, issuer.peer.address().port());
     let tls = |ca: &str, own: &str| format!(r#"{{ ca = "{ca}.crt"{own} }}"#);
     let own = r#", certificate = "gate.crt", key = "gate.key""#;
     for (key, value) in [

@@ -5,16 +5,13 @@ use std::process::Stdio;
 
 use crate::support::tools::promtool;
 use crate::support::world::{JOBS, READER, SERVICE, legacy_line};
-use crate::support::{Gate, Home, Request, Upstream, eventually};
+use crate::support::{Gate, Home, Request, Upstream, eventually, gate_before_upstream};
 
 fn start() -> (Home, Upstream, Gate) {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let hash = bcrypt::hash("legacy-secret-0001", 4).unwrap();
-    home.import(&legacy_line("old", &format!(r#""hash":"{hash}","selector":"legacy-s""#)));
-    let gate = Gate::start(&home);
-    (home, upstream, gate)
+    gate_before_upstream(|home| {
+        let hash = bcrypt::hash("legacy-secret-0001", 4).unwrap();
+        home.import(&legacy_line("old", &format!(r#""hash":"{hash}","selector":"legacy-s""#)));
+    })
 }
 
 /// A request of each kind, counted.

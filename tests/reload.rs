@@ -7,16 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::Signal;
 
 use crate::support::world::{JOBS, READER, SERVICE};
-use crate::support::{Connection, Gate, Home, Next, Request, Upstream, eventually};
+use crate::support::{
+    Connection, Gate, Home, Next, Request, Upstream, eventually, gate_before_upstream,
+};
 
 const MORE_ROUTES: &str = "[[route]]\npath = \"/new/\"\nrequires = \"authenticated\"\n";
 
 fn start() -> (Home, Upstream, Gate) {
-    let upstream = Upstream::start();
-    let mut home = Home::new();
-    home.forward_to(upstream.address());
-    let gate = Gate::start(&home);
-    (home, upstream, gate)
+    gate_before_upstream(|_| {})
 }
 
 fn last_reload_successful(gate: &Gate) -> f64 {

@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::tools::{curl, python, succeed};
+use crate::support::tools::{curl, succeed};
 use crate::support::upstream::read_request;
 use crate::support::world::{FOREIGN, SERVICE};
-use crate::support::{Connection, Gate, Home, Nginx, Request, Upstream, eventually};
+use crate::support::{Connection, Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture};
 
 /// How long a stream may go on once its token is not valid any more.
 const CUT: Duration = Duration::from_secs(1);
@@ -122,24 +122,17 @@ fn over_http_2_only_the_stream_is_reset() {
 }
 
 /// A gRPC server.
-struct Grpc {
-    child: Child,
-    port: u16,
-}
+struct Grpc(Peer);
 
 impl Grpc {
     fn start() -> Self {
-        let mut child =
-            peer(&["serve"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { child, port: line.trim().parse().unwrap() }
+        Self(Peer::start(peer(&["serve"])))
     }
 
     /// A gate before it that speaks HTTP/2 to it.
     fn gate(&self) -> (Home, Gate) {
         let mut home = Home::new();
-        home.forward_to(format!("127.0.0.1:{}", self.port)).set("upstreams.api", "http2", "true");
+        home.forward_to(self.0.address()).set("upstreams.api", "http2", "true");
         home.add_routes("[[route]]\npath = \"/grpc.Service/both\"\nrequires = \"authenticated\"\n");
         for kind in ["unary", "down", "up"] {
             let path = format!("/grpc.Service/{kind}");
@@ -152,17 +145,9 @@ impl Grpc {
     }
 }
 
-impl Drop for Grpc {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn peer(arguments: &[&str]) -> Command {
-    let mut command = python();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/grpc/peer.py");
-    command.arg(script).args(arguments);
+    let mut command = fixture("grpc/peer.py");
+    command.args(arguments);
     command
 }
 

@@ -2,48 +2,33 @@
 //! ends, others over raw sockets.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::tools::{python, succeed};
+use crate::support::tools::succeed;
 use crate::support::upstream::read_request;
 use crate::support::world::SERVICE;
-use crate::support::{Connection, Gate, Home, Request, Upstream, eventually};
+use crate::support::{Connection, Gate, Home, Peer, Request, Upstream, eventually, fixture};
 
 /// A WebSocket server.
-struct Server {
-    child: Child,
-    port: u16,
-}
+struct Server(Peer);
 
 impl Server {
     fn start() -> Self {
-        let mut child =
-            peer(&["serve"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        Self { child, port: line.trim().parse().unwrap() }
+        Self(Peer::start(peer(&["serve"])))
     }
 
     fn gate(&self) -> (Home, Gate) {
         let mut home = Home::new();
-        home.forward_to(format!("127.0.0.1:{}", self.port));
+        home.forward_to(self.0.address());
         let gate = Gate::start(&home);
         (home, gate)
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn peer(arguments: &[&str]) -> Command {
-    let mut command = python();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/websocket.py");
-    command.arg(script).args(arguments);
+    let mut command = fixture("websocket.py");
+    command.args(arguments);
     command
 }
 

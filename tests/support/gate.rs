@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::client::{Connection, Request, Response};
 use super::home::Home;
 use super::metrics::Scrape;
+use super::upstream::Upstream;
 use super::wait::{eventually, within};
 
 /// How long a gate may take to stop before it is killed, at the end of a test.
@@ -25,6 +26,16 @@ pub struct Gate {
     admin: SocketAddr,
     control: Option<SocketAddr>,
     tls: Option<SocketAddr>,
+}
+
+/// An upstream, and a gate before it with the usual accounts and what is configured besides.
+pub fn gate_before_upstream(configure: impl FnOnce(&mut Home)) -> (Home, Upstream, Gate) {
+    let upstream = Upstream::start();
+    let mut home = Home::new();
+    home.forward_to(upstream.address());
+    configure(&mut home);
+    let gate = Gate::start(&home);
+    (home, upstream, gate)
 }
 
 impl Gate {
