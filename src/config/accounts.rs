@@ -1,17 +1,16 @@
 //! `accounts.toml`: accounts and what they have, as `portcullis apply` makes them. Never a secret.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use ipnet::IpNet;
 
 use super::diagnostic::Diagnostic;
-use super::files;
+use super::load::parse_file;
 use super::read::{Table, array, boolean, expected, integer, name, text, word};
 use super::report::{Mistake, Report};
-use super::source::{At, Source, shown};
-use super::tree::{self, Node, Value};
+use super::source::{At, shown};
+use super::tree::{Node, Value};
 use crate::core::grant::parse_grant;
 use crate::core::ip::parse_cidr;
 use crate::core::record::{
@@ -144,14 +143,7 @@ pub fn load_accounts(file: &Path) -> Result<Vec<Declared<Account>>, Vec<Diagnost
 }
 
 fn read_file(file: &Path, report: &Report) -> Option<Vec<Declared<Account>>> {
-    let text = File::open(file).and_then(files::text);
-    let text = text.map_err(|error| {
-        let at = At::whole(report.add(Source::opaque(file.display().to_string())));
-        report.error(at, Mistake::new(format!("cannot read it: {error}")));
-    });
-    let text = text.ok()?;
-    let source = report.add(Source::file(file, text.clone()));
-    let entries = tree::parse(&text, source, report)?;
+    let (entries, source) = parse_file(file, None, report)?;
     let document = Table::root(&entries, source, report);
     document.allow(&["account"]);
     let accounts = list(&document, "account", "[[account]]", account);

@@ -26,7 +26,8 @@ pub fn load(
 ) -> Result<Config, Vec<Diagnostic>> {
     let environment: Environment = environment.into_iter().collect();
     let report = Report::default();
-    let config = main_file(file, &report).and_then(|(mut entries, source)| {
+    let help = "name the file with -c, or make one with `portcullis init DIR`";
+    let config = parse_file(file, Some(help), &report).and_then(|(mut entries, source)| {
         env::apply(&mut entries, &environment, &report);
         read(file, &Table::root(&entries, source, &report), &environment)
     });
@@ -37,16 +38,18 @@ pub fn load(
     }
 }
 
-fn main_file(file: &Path, report: &Report) -> Option<(Entries, usize)> {
+/// A file as a tree, and the number of its source. `help`: what to do where it cannot be read.
+pub(super) fn parse_file(
+    file: &Path,
+    help: Option<&str>,
+    report: &Report,
+) -> Option<(Entries, usize)> {
     let text = match std::fs::File::open(file).and_then(files::text) {
         Ok(text) => text,
         Err(error) => {
             let at = At::whole(report.add(Source::opaque(file.display().to_string())));
             let mistake = Mistake::new(format!("cannot read it: {error}"));
-            report.error(
-                at,
-                mistake.help("name the file with -c, or make one with `portcullis init DIR`"),
-            );
+            report.error(at, help.into_iter().fold(mistake, Mistake::help));
             return None;
         }
     };

@@ -13,6 +13,7 @@ use crate::core::permissions::Level;
 use crate::core::record::TokenId;
 use crate::store::Owner;
 use crate::time::format_time;
+use crate::usage::Silence;
 
 pub(super) fn operations() -> Vec<Operation> {
     vec![
@@ -54,16 +55,15 @@ fn read(call: &Call<'_>) -> Result<Answer, ApiError> {
     let token = find(call, Owner::Account)?;
     let used = call.store.token_use(token.id)?;
     let counted_since = call.store.uses_since()?;
-    let silent_since =
-        used.as_ref().map_or(token.created_at.max(counted_since), |used| used.last_used_at);
-    let is_silent = silent_since.0 <= call.now.0.saturating_sub(call.query.silent);
+    let silence = Silence::of(&token, used.as_ref(), counted_since);
+    let is_silent = silence.lasts(call.query.silent, call.now);
     Answer::one(Usage {
         id: token.id,
         requests: used.as_ref().map_or(0, |used| used.requests),
         last_used_at: used.as_ref().map(|used| format_time(used.last_used_at)),
         last_address: used.and_then(|used| used.last_address).map(|address| address.to_string()),
         counted_since: format_time(counted_since),
-        silent_since: format_time(silent_since),
+        silent_since: format_time(silence.since()),
         rotated_to: token.rotated_to,
         may_be_deleted: token.rotated_to.is_some() && is_silent,
     })

@@ -9,11 +9,13 @@
 mod collector;
 mod lane_tally;
 mod report;
+mod silence;
 mod tally;
 mod told;
 
 pub(crate) use collector::{Collector, Recorder};
 pub use lane_tally::{LaneTally, Upgraded};
 pub(crate) use report::{LegacyToken, report};
+pub(crate) use silence::Silence;
 pub use tally::{Batch, Tally, Use};
 pub(crate) use told::{Cost, Told, Used};

@@ -24,9 +24,7 @@ pub(super) fn list(
     let uses = Uses::of(&store, &filter)?;
     let now = session.around.now;
     let wanted = |view: &TokenView| {
-        unused.is_none_or(|seconds| {
-            is_valid(view, now) && uses.silent_since(view).0 <= now.0.saturating_sub(seconds)
-        })
+        unused.is_none_or(|seconds| is_valid(view, now) && uses.silence(view).lasts(seconds, now))
     };
     let mut standings = Standings::new(&store, &config.permission_sets);
     let list = List { store: &store, filter, uses: &uses, wanted: &wanted };

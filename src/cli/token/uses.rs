@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::core::record::{Timestamp, TokenId};
 use crate::store::{Store, StoreError, TokenFilter, TokenUse, TokenView};
 use crate::time::format_time;
+use crate::usage::Silence;
 
 /// The use of some tokens.
 pub(super) struct Uses {
@@ -35,13 +36,9 @@ impl Uses {
         self.by_token.get(&id)
     }
 
-    /// Since when a token is silent, as far as can be known: its last use; without any, when it
-    /// was made or counting began.
-    pub(super) fn silent_since(&self, view: &TokenView) -> Timestamp {
-        match self.find(view.id) {
-            Some(used) => used.last_used_at,
-            None => view.created_at.max(self.counted_since),
-        }
+    /// Since when a token is silent.
+    pub(super) fn silence(&self, view: &TokenView) -> Silence {
+        Silence::of(view, self.find(view.id), self.counted_since)
     }
 }
 
@@ -64,10 +61,10 @@ impl Rotation {
     /// Of a token that was rotated, which has to be silent for so many seconds.
     pub(super) fn of(view: &TokenView, uses: &Uses, silent: i64, now: Timestamp) -> Option<Self> {
         view.rotated_to?;
-        let silent_since = uses.silent_since(view);
+        let silence = uses.silence(view);
         Some(Self {
-            silent_since,
-            silent_enough: silent_since.0 <= now.0.saturating_sub(silent),
+            silent_since: silence.since(),
+            silent_enough: silence.lasts(silent, now),
             last_use: last_use(uses.find(view.id)),
         })
     }

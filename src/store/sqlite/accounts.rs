@@ -227,12 +227,9 @@ impl Executor<'_> {
             params![account_number, number, name, licence.name(), admin],
         )?;
         // Revoked tokens of an earlier user of this number show the licence, too.
-        for token in self.tokens_of_user(account_number, number)? {
-            self.touch_token(account_number, token)?;
-        }
+        self.touch_tokens_of_user(account_number, number)?;
         self.audit(&Event { name: "user.created", account }, || {
-            let after = json!({ "name": name, "licence": licence, "admin": admin });
-            (format!("user:{id}"), Value::Null, after)
+            (format!("user:{id}"), Value::Null, describe_user(name, licence, admin))
         })?;
         Ok(CHANGED)
     }
@@ -258,11 +255,10 @@ impl Executor<'_> {
             "UPDATE users SET name = ?3, licence = ?4, admin = ?5 WHERE account_id = ?1 AND id = ?2",
             params![account_number, number, name, licence.name(), admin],
         )?;
-        for token in self.tokens_of_user(account_number, number)? {
-            self.touch_token(account_number, token)?;
-        }
+        self.touch_tokens_of_user(account_number, number)?;
         self.audit(&Event { name: "user.changed", account }, || {
-            (format!("user:{id}"), describe_user(&before), describe_user(&after))
+            let was = describe_user(&before.name, before.licence, before.admin);
+            (format!("user:{id}"), was, describe_user(name, licence, admin))
         })?;
         Ok(CHANGED)
     }
@@ -284,7 +280,8 @@ impl Executor<'_> {
         }
         self.run("DELETE FROM users WHERE account_id = ?1 AND id = ?2", [account_number, number])?;
         self.audit(&Event { name: "user.removed", account }, || {
-            (format!("user:{id}"), describe_user(&user), Value::Null)
+            let before = describe_user(&user.name, user.licence, user.admin);
+            (format!("user:{id}"), before, Value::Null)
         })?;
         Ok(CHANGED)
     }
@@ -336,6 +333,12 @@ impl Executor<'_> {
         self.lookup("SELECT name FROM projects WHERE account_id = ?1 AND id = ?2", [account, id])
     }
 
+    /// Notes that what a user's tokens may do has changed with the user.
+    fn touch_tokens_of_user(&mut self, account: i64, user: i64) -> Result<(), StoreError> {
+        let tokens = self.tokens_of_user(account, user)?;
+        tokens.into_iter().try_for_each(|token| self.touch_token(account, token))
+    }
+
     fn tokens_of_user(&self, account: i64, user: i64) -> Result<Vec<TokenId>, StoreError> {
         views::collect(
             self.connection,
@@ -346,8 +349,8 @@ impl Executor<'_> {
     }
 }
 
-fn describe_user(user: &UserView) -> Value {
-    json!({ "name": user.name, "licence": user.licence, "admin": user.admin })
+fn describe_user(name: &str, licence: Licence, admin: bool) -> Value {
+    json!({ "name": name, "licence": licence, "admin": admin })
 }
 
 fn next_number(what: &str, last: Option<i64>) -> Result<u64, StoreError> {
