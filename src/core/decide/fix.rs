@@ -41,8 +41,7 @@ impl Fix {
 
 /// The account of the path, whose token it should have been.
 fn path_account<'c>(case: &Case<'c>) -> Option<Account<'c>> {
-    let capture = case.target.route?.account?;
-    case.index.account(id(case.target.captures.text(case.facts.path, capture))?)
+    case.index.account(super::path_account(case.facts, case.target)?)
 }
 
 /// Step 1.

@@ -1,11 +1,10 @@
 //! The grants that give just what one request needs: for a new token, where `explain` proposes one.
 
-use super::permission::{Scope, scope};
+use super::permission::{Need, Scope, scope};
 use super::{Case, Target};
 use crate::core::index::Account;
 use crate::core::permissions::{Access, Family, PermissionSet, PermissionSets};
 use crate::core::record::{Category, Plan, ProjectId, UserId};
-use crate::core::routes::{Project, Requires};
 
 /// What a request needs of whatever token comes with it.
 #[derive(Clone, Copy, Debug)]
@@ -29,16 +28,13 @@ impl Wanted {
     pub(super) fn of(case: &Case<'_>, account: Account<'_>) -> Option<Self> {
         let any = Self { need: Access::NONE, scope: Scope::Any, user: None };
         let Target { route: Some(route), captures, .. } = case.target else { return Some(any) };
-        let need = match &route.requires {
-            Requires::Permission(need) => *need,
-            Requires::OwnUser(capture) => {
-                let user = super::id(captures.text(case.facts.path, *capture))?;
+        let need = match Need::of(route) {
+            Need::Held(need) => need,
+            Need::OwnUser(capture) => {
+                let user = super::id(captures.text(case.facts.path, capture))?;
                 return Some(Self { user: Some(user), ..any });
             }
-            Requires::Authenticated if matches!(route.project, Project::All | Project::Path(_)) => {
-                return Some(any);
-            }
-            Requires::Authenticated | Requires::Public => Access::NONE,
+            Need::AnyToken => return Some(any),
         };
         let scope = scope(case.index, account, route, case.target, case.facts).ok()?;
         Some(Self { need, scope, user: None })

@@ -25,6 +25,32 @@ pub(in crate::core) enum Granted {
     Projects(Access),
 }
 
+/// What step 8 asks of a token.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Need {
+    /// To be valid.
+    AnyToken,
+    /// To be of the user whom the path names.
+    OwnUser(CaptureId),
+    /// To hold this access in the request's project.
+    Held(Access),
+}
+
+impl Need {
+    /// Of a request by this route.
+    #[inline]
+    pub(super) fn of(route: &Route) -> Self {
+        match &route.requires {
+            Requires::Permission(need) => Self::Held(*need),
+            Requires::OwnUser(capture) => Self::OwnUser(*capture),
+            Requires::Authenticated if matches!(route.project, Project::All | Project::Path(_)) => {
+                Self::AnyToken
+            }
+            Requires::Authenticated | Requires::Public => Self::Held(Access::NONE),
+        }
+    }
+}
+
 /// Step 8.
 #[inline]
 pub(super) fn permission<T: Trace>(
@@ -37,14 +63,13 @@ pub(super) fn permission<T: Trace>(
         trace.pass(Step::Permission, || "any valid token".to_owned());
         return Ok(Granted::Plain);
     };
-    let need = match &route.requires {
-        Requires::Permission(need) => *need,
-        Requires::OwnUser(capture) => return own_user(case, token, *capture, trace),
-        Requires::Authenticated if matches!(route.project, Project::All | Project::Path(_)) => {
+    let need = match Need::of(route) {
+        Need::Held(need) => need,
+        Need::OwnUser(capture) => return own_user(case, token, capture, trace),
+        Need::AnyToken => {
             trace.pass(Step::Permission, || "any valid token".to_owned());
             return Ok(Granted::Plain);
         }
-        Requires::Authenticated | Requires::Public => Access::NONE,
     };
     let policy = index.policy();
     let scope = scope(index, token.account, route, target, facts);
