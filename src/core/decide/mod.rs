@@ -179,18 +179,20 @@ pub(super) fn judge<'i, T: Trace>(
         seek_id(index, facts, &target);
         let case = Case { index, facts, target: &target };
         let secret = credential(&case, presented, trace)?;
-        match sought.and_then(|sought| index.find_sought(sought, secret)) {
+        // It was begun for every credential that can pass.
+        let sought = sought.unwrap_or_else(|| index.seek_at_once(secret));
+        match index.find_sought(&sought, secret) {
             Some(token) => {
                 trace.pass(Step::Token, || format!("token {}, found by digest", token.id));
                 admit(index, facts, &target, token, Lane::Fast, now, trace).map(Verdict::Allow)
             }
-            None => match recalled(index, secret, recall) {
+            None => match recalled(index, secret, &sought.digest, recall) {
                 Some(token) => {
                     trace.pass(Step::Token, || describe_recalled(&token));
                     admit(index, facts, &target, token, Lane::Cached, now, trace)
                         .map(Verdict::Allow)
                 }
-                None => unknown(&case, secret, now, trace).map(Verdict::Slow),
+                None => unknown(&case, secret, sought.digest, now, trace).map(Verdict::Slow),
             },
         }
     });
@@ -210,8 +212,9 @@ fn seek<'i>(index: &'i Index, facts: &Facts<'_>) -> Option<Sought<'i>> {
 fn seek_id(index: &Index, facts: &Facts<'_>, target: &Target<'_>) {
     let seek = |route: &Route| {
         let Project::Index { index: name, capture } = &route.project else { return None };
-        let number = |capture| id(target.captures.text(facts.path, capture));
-        let key = IdKey { account: number(route.account?)?, id: number(*capture)?, index: *name };
+        let account = path_account(facts, target)?;
+        let id = id(target.captures.text(facts.path, *capture))?;
+        let key = IdKey { account, id, index: *name };
         index.seek_id(key);
         Some(())
     };
@@ -343,13 +346,13 @@ fn credential_reason(error: CredentialError) -> Reason {
 fn recalled<'i>(
     index: &'i Index,
     secret: &[u8],
+    digest: &Digest,
     recall: impl FnOnce(&Digest) -> Option<TokenId>,
 ) -> Option<Token<'i>> {
-    let policy = index.policy();
-    if policy.candidates_limit == 0 || !index.has_slow() || has_our_prefix(secret) {
+    if index.policy().candidates_limit == 0 || !index.has_slow() || has_our_prefix(secret) {
         return None;
     }
-    index.find_slow(recall(&policy.keys.current().digest(secret))?)
+    index.find_slow(recall(digest)?)
 }
 
 /// Step 2, where the index does not have the token: a case for the slow lane, or unknown.
@@ -357,6 +360,7 @@ fn recalled<'i>(
 fn unknown<T: Trace>(
     case: &Case<'_>,
     secret: &[u8],
+    digest: Digest,
     now: Timestamp,
     trace: &mut T,
 ) -> Result<SlowRequest, Denial> {
@@ -370,11 +374,7 @@ fn unknown<T: Trace>(
         return Err(refuse(facts, Reason::UnknownToken, None, Lane::Fast));
     }
     trace.pass(Step::Token, || format!("slow lane: {} candidates by hash", candidates.len()));
-    Ok(SlowRequest {
-        digest: index.policy().keys.current().digest(secret),
-        candidates,
-        accepted_scheme: facts.credential.has_accepted_scheme(),
-    })
+    Ok(SlowRequest { digest, candidates, accepted_scheme: facts.credential.has_accepted_scheme() })
 }
 
 fn path_account(facts: &Facts<'_>, target: &Target<'_>) -> Option<u64> {

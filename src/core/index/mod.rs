@@ -31,10 +31,10 @@ pub use token::Token;
 use base::{Base, BaseBuilder};
 pub(crate) use ids::{IdKey, IdRow};
 use overlay::Overlay;
-use slow::SlowView;
+use slow::{SlowToken, SlowView};
 use table::{Bits, Slot};
 
-use super::digest::{DigestKey, DigestKeys};
+use super::digest::{Digest, DigestKey, DigestKeys};
 use super::path::Allowed;
 use super::permissions::PermissionSets;
 use super::record::{AccountId, Record, Timestamp, TokenId, UserId, Verifier};
@@ -113,9 +113,15 @@ impl fmt::Debug for Candidate {
 /// A look-up that has begun.
 #[derive(Clone, Copy)]
 pub(crate) struct Sought<'i> {
-    /// The digest under the current key.
-    bits: Bits,
+    /// The secret's digest under the current key.
+    pub(crate) digest: Digest,
     slot: Option<&'i Slot>,
+}
+
+impl Sought<'_> {
+    fn bits(&self) -> Bits {
+        bits(&self.digest.0)
+    }
 }
 
 /// Bytes of a base's parts, slack included. Slow tokens are not in it.
@@ -261,15 +267,15 @@ impl Index {
     /// something else.
     #[inline]
     pub(crate) fn seek(&self, secret: &[u8]) -> Sought<'_> {
-        let bits = bits(&self.policy.keys.current().digest(secret).0);
-        self.base.touch(bits);
-        Sought { bits, slot: None }
+        let sought = Sought { digest: self.policy.keys.current().digest(secret), slot: None };
+        self.base.touch(sought.bits());
+        sought
     }
 
     /// Goes on with it: what the token points to is on its way as well.
     #[inline]
     pub(crate) fn approach<'i>(&'i self, sought: &mut Sought<'i>) {
-        sought.slot = self.base.approach(sought.bits);
+        sought.slot = self.base.approach(sought.bits());
     }
 
     /// Begins to look for the row of a key, likewise.
@@ -278,22 +284,26 @@ impl Index {
         self.base.ids.touch(key);
     }
 
-    /// The fast token that this secret is, by any digest key or by SHA-256.
-    pub(crate) fn find_secret(&self, secret: &[u8]) -> Option<Token<'_>> {
+    /// Both at once, for a caller that has nothing else to do meanwhile.
+    pub(crate) fn seek_at_once(&self, secret: &[u8]) -> Sought<'_> {
         let mut sought = self.seek(secret);
         self.approach(&mut sought);
-        self.find_sought(sought, secret)
+        sought
+    }
+
+    /// The fast token that this secret is, by any digest key or by SHA-256.
+    pub(crate) fn find_secret(&self, secret: &[u8]) -> Option<Token<'_>> {
+        self.find_sought(&self.seek_at_once(secret), secret)
     }
 
     /// Likewise, where the look-up has begun.
     #[inline]
     pub(crate) fn find_sought<'i>(
         &'i self,
-        sought: Sought<'i>,
+        sought: &Sought<'i>,
         secret: &[u8],
     ) -> Option<Token<'i>> {
-        let Sought { bits, slot } = sought;
-        self.find(bits, slot).or_else(|| self.find_otherwise(secret))
+        self.find(sought.bits(), sought.slot).or_else(|| self.find_otherwise(secret))
     }
 
     /// The fast token that this secret is by another key than the current one.
@@ -333,9 +343,16 @@ impl Index {
     /// Whether the token of that number is known by a password hash, and neither revoked nor
     /// expired.
     pub fn is_slow_and_usable(&self, id: TokenId, now: Timestamp) -> bool {
-        let hashed = self.slow().find(id).is_some_and(|slow| slow.encoded.is_some());
-        let token = self.find_slow(id).filter(|_| hashed);
-        token.is_some_and(|token| !token.revoked && token.expires.is_none_or(|at| now < at))
+        let hashed = self.slow().find(id).filter(|slow| slow.encoded.is_some());
+        hashed.is_some_and(|slow| self.is_alive(slow, now))
+    }
+
+    /// Whether a slow token is neither revoked nor expired.
+    fn is_alive(&self, slow: &SlowToken, now: Timestamp) -> bool {
+        self.account(slow.token.account).is_some_and(|account| {
+            let token = slow.token.view(account, true);
+            !token.revoked && token.expires.is_none_or(|at| now < at)
+        })
     }
 
     /// The slow tokens that a secret could be: never revoked or expired ones, at most as many as
@@ -349,22 +366,21 @@ impl Index {
         if !self.has_slow() {
             return Vec::new();
         }
-        let alive = |token: &Token<'_>| !token.revoked && token.expires.is_none_or(|at| now < at);
         let is_asked = may_be_asked_about(secret, &self.policy.introspected);
-        let candidate = |slow: &Arc<slow::SlowToken>| {
-            (slow.encoded.is_some() || is_asked).then_some(())?;
-            alive(&slow.token.view(self.account(slow.token.account)?, true)).then_some(())?;
-            Some(Candidate {
-                token_id: slow.token.id,
-                account_id: slow.token.account,
-                version: slow.version,
-                user_id: slow.token.extra.user.map(|user| user.id),
-                encoded: slow.encoded.clone(),
-            })
+        let is_candidate = |slow: &&Arc<SlowToken>| {
+            (slow.encoded.is_some() || is_asked) && self.is_alive(slow, now)
+        };
+        let candidate = |slow: &Arc<SlowToken>| Candidate {
+            token_id: slow.token.id,
+            account_id: slow.token.account,
+            version: slow.version,
+            user_id: slow.token.extra.user.map(|user| user.id),
+            encoded: slow.encoded.clone(),
         };
         self.slow()
             .candidates(secret, account)
-            .filter_map(candidate)
+            .filter(is_candidate)
+            .map(candidate)
             .take(self.policy.candidates_limit)
             .collect()
     }

@@ -3,6 +3,8 @@
 //! Open addressing: a look-up begins at the place that the key's hash gives, and goes on to the
 //! next until it finds the key or a free place. Four bytes a place, and no key is kept twice.
 
+use super::partition::scale;
+
 /// A free place: no position is as great.
 const FREE: u32 = u32::MAX;
 /// Places for every key, in hundredths, once nothing more is added.
@@ -27,7 +29,7 @@ impl Positions {
     /// The position where the search for a hash begins, which most often is that of its key.
     #[inline]
     pub(super) fn first(&self, hash: u64) -> Option<u32> {
-        let place = scale(hash, self.places.len())?;
+        let place = begin(hash, self.places.len())?;
         Some(self.places[place]).filter(|position| *position != FREE)
     }
 
@@ -79,7 +81,7 @@ impl Positions {
     /// The place of the key, or else the free one where it would be.
     #[inline]
     fn place_of(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<usize, usize> {
-        let Some(first) = scale(hash, self.places.len()) else { return Err(0) };
+        let Some(first) = begin(hash, self.places.len()) else { return Err(0) };
         let mut place = first;
         loop {
             match self.places[place] {
@@ -107,8 +109,8 @@ fn fitting(keys: usize) -> usize {
 
 /// Where among `places` a hash falls, by its leading bits; `None` where there are none.
 #[inline]
-fn scale(hash: u64, places: usize) -> Option<usize> {
-    (places != 0).then(|| ((u128::from(hash) * places as u128) >> 64) as usize)
+fn begin(hash: u64, places: usize) -> Option<usize> {
+    (places != 0).then(|| scale(hash, places).0)
 }
 
 #[cfg(test)]
