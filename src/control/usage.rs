@@ -33,7 +33,7 @@ pub(super) fn operations() -> Vec<Operation> {
 #[derive(Serialize, JsonSchema)]
 struct Usage {
     id: TokenId,
-    /// Requests that were permitted, since counting began.
+    /// Requests since counting began, also those that a step after the third refused.
     requests: u64,
     #[schemars(extend("format" = "date-time"))]
     last_used_at: Option<String>,
