@@ -21,15 +21,15 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
+
+from harness import serving, status
 
 GATE, GATE_ADMIN, CONTROL, CONTROL_GATE, CONTROL_ADMIN = range(19021, 19026)
 UPSTREAM = '[upstreams.api]\nendpoints = ["http://127.0.0.1:1"]\n'
 
 
 class Process:
-    """A `serve`, until the end of the block."""
+    """A folder from which to serve, and what is in force for whatever runs there."""
 
     def __init__(self, binary, folder, admin, **environment):
         self.command = [str(binary), "-c", str(folder / "portcullis.toml")]
@@ -40,24 +40,8 @@ class Process:
         done = subprocess.run([*self.command, *map(str, words)], check=True, capture_output=True, text=True)
         return done.stdout
 
-    def __enter__(self):
-        log = open(self.folder / "log", "w")
-        self.process = subprocess.Popen([*self.command, "serve"], stdout=log, stderr=log, env=self.environment)
-        deadline = time.monotonic() + 60
-        while not self.is_ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"it did not start:\n{(self.folder / 'log').read_text()}")
-            time.sleep(0.02)
-        return self
-
-    def is_ready(self):
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            return urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz", timeout=1).status == 200
-        return False
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
+    def serving(self):
+        return serving([*self.command, "serve"], self.admin, env=self.environment)
 
 
 class Api:
@@ -78,13 +62,6 @@ class Api:
     def make(self):
         grants = [{"permission_set": "job_admin"}]
         return self.call("POST", "service-tokens/", {"name": "one", "permission_grants": grants})
-
-
-def status(connection, token):
-    connection.request("GET", "/me/", headers={"Authorization": f"Bearer {token}"})
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status
 
 
 def measure(what, api, count):
@@ -163,7 +140,7 @@ def main():
         sys.exit(f"missing: {arguments.binary}")
     with tempfile.TemporaryDirectory(prefix="feed-bench-") as name:
         control, gate, admin = configure(arguments.binary.resolve(), pathlib.Path(name), arguments)
-        with control, gate:
+        with control.serving(), gate.serving():
             api = Api(admin)
             measure("alone", api, arguments.revocations)
             with busy(admin):

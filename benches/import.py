@@ -13,37 +13,20 @@ a gate that serves meanwhile still let the token in.
 """
 
 import argparse
-import contextlib
 import http.client
 import json
 import os
 import pathlib
 import random
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-import zlib
 
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+from harness import make_token, serving, status
+
 GATE, ADMIN = 19011, 19012
-
-
-def base62(number, length):
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
-
-
-def make_token(rng):
-    body = "pts_" + base62(rng.getrandbits(256), 43)
-    return body + base62(zlib.crc32(body.encode()), 6)
 
 
 class Store:
@@ -157,40 +140,12 @@ def killed(path, lines, uninterrupted, make_store):
     print(f"killed after {first:.1f} s with {found['unchanged']} stored; run again: {took:.1f} s", flush=True)
 
 
-@contextlib.contextmanager
-def serving(store):
-    process = subprocess.Popen(store.command("serve"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit("the gate did not start")
-            time.sleep(0.02)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def is_ready():
-    with contextlib.suppress(OSError, urllib.error.URLError):
-        return urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/readyz", timeout=1).status == 200
-    return False
-
-
-def status(connection, token):
-    connection.request("GET", "/me/", headers={"Authorization": f"Bearer {token}"})
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status
-
-
 def single_changes(path, arguments, store):
     """Revokes token after token while an import goes on and a gate serves."""
     create = ["token", "create", "--account", 1, "--name", "one", "--grant", "job_admin"]
     made = [json.loads(store.run(*create)) for _ in range(arguments.revocations)]
     commands, delays = [], []
-    with serving(store):
+    with serving(store.command("serve"), ADMIN):
         connection = http.client.HTTPConnection("127.0.0.1", GATE, timeout=20)
         importing = subprocess.Popen(store.command("import", path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(0.5)

@@ -34,7 +34,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+
+from harness import resident_mib, scraped, serving
 
 GATE, ADMIN, UPSTREAM = 19021, 19022, 19023
 FAST = "fast-token-of-the-flood"
@@ -45,7 +46,6 @@ ACCOUNTS, TOKENS = 20, 400
 SLOW_MICROS = 5_000
 # More than may wait for the lane, so that the flood goes on while they do.
 CONNECTIONS = 400
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 # Each request of a connection after a pause, with what `token` makes of a number that no other has.
 WRK = """
@@ -152,38 +152,13 @@ def upstream(folder):
 def running(folder, arguments, quota):
     behind = upstream(folder)
     command = [arguments.binary, "-c", folder / "portcullis.toml", "serve"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=quota.enter)
     try:
-        deadline = time.monotonic() + 60
-        while not is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit("the gate does not start")
-            time.sleep(0.05)
-        yield process
+        with serving(command, ADMIN, preexec_fn=quota.enter) as process:
+            yield process
     finally:
-        process.terminate()
-        process.wait()
         behind.terminate()
         behind.wait()
         quota.remove()
-
-
-def is_ready():
-    with contextlib.suppress(OSError):
-        return urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/readyz", timeout=1).status == 200
-    return False
-
-
-def scraped(name):
-    """The sum of a metric over its labels."""
-    text = urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/metrics", timeout=10).read().decode()
-    found = [line.rsplit(" ", 1) for line in text.splitlines() if re.match(rf"{name}[ {{]", line)]
-    return sum(float(value) for _, value in found)
-
-
-def memory_mib(process):
-    with open(f"/proc/{process.pid}/statm") as statm:
-        return int(statm.read().split()[1]) * PAGE / 2**20
 
 
 def flood(folder, kind, per_second, seconds):
@@ -222,12 +197,12 @@ def fast(folder, per_second, seconds):
 
 
 def measured(folder, kind, arguments, rate, per_second):
-    before = scraped("portcullis_legacy_cpu_seconds_total")
+    before = scraped(ADMIN, "portcullis_legacy_cpu_seconds_total")
     beside = flood(folder, kind, per_second, arguments.seconds + 1)
     time.sleep(0.5)
     throughput, slow = fast(folder, rate, arguments.seconds)
     sent = flooded(beside)
-    used = scraped("portcullis_legacy_cpu_seconds_total") - before
+    used = scraped(ADMIN, "portcullis_legacy_cpu_seconds_total") - before
     return throughput, slow, sent, used / (arguments.seconds + 1)
 
 
@@ -253,11 +228,11 @@ def pairs(folder, kind, arguments, rate, per_second, budget):
 
 def wrong_tokens(folder, process, count):
     """The gate's memory before and after so many different wrong tokens."""
-    before, decided = memory_mib(process), scraped("portcullis_decisions_total")
-    while (sent := scraped("portcullis_decisions_total") - decided) < count:
+    before, decided = resident_mib(process), scraped(ADMIN, "portcullis_decisions_total")
+    while (sent := scraped(ADMIN, "portcullis_decisions_total") - decided) < count:
         flood(folder, "wrong", 0, 20).communicate()
-        print(f"       {sent:,.0f} wrong tokens, {memory_mib(process) - before:+.1f} MiB", end="\r", flush=True)
-    gained = memory_mib(process) - before
+        print(f"       {sent:,.0f} wrong tokens, {resident_mib(process) - before:+.1f} MiB", end="\r", flush=True)
+    gained = resident_mib(process) - before
     print(f"\rmemory {sent:>12,.0f} different wrong tokens: {gained:+.1f} MiB", flush=True)
     return gained <= 64
 

@@ -15,7 +15,8 @@ import sys
 import tempfile
 import time
 
-from soak import PAGE, gate, init, run_import, scraped, write_lines
+from harness import resident_mib, scraped
+from soak import ADMIN, gate, init, run_import, write_lines
 
 # Looks, one a second, in which memory must not have fallen.
 STILL = 10
@@ -57,11 +58,6 @@ def lines(arguments, rng):
         yield token_line(number, rng, arguments)
 
 
-def resident_mib(process):
-    with open(f"/proc/{process.pid}/statm") as statm:
-        return int(statm.read().split()[1]) * PAGE / 2**20
-
-
 def peak_mib(process):
     """The most since the last call, or since the start (proc_pid_clear_refs(5))."""
     with open(f"/proc/{process.pid}/status") as status:
@@ -86,7 +82,7 @@ def steady_mib(process):
 def wait_for_tokens(wanted):
     for _ in range(PATIENCE):
         # `init` has made one more.
-        if int(float(scraped("portcullis_index_tokens"))) >= wanted:
+        if scraped(ADMIN, "portcullis_index_tokens") >= wanted:
             return
         time.sleep(1)
     sys.exit(f"the gate does not come to hold {wanted} tokens")

@@ -19,7 +19,6 @@ The driver is `benches/soak.rs`, built by `cargo build --release --bench soak` i
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -30,10 +29,11 @@ import time
 import urllib.error
 import urllib.request
 
+from harness import resident_mib, scraped, serving
+
 GATE, ADMIN, CONTROL = 19011, 19012, 19013
 # More than make a fold, so that there is one every few seconds.
 ACCOUNTS = 6_000
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def lines(accounts, tokens, prefix):
@@ -78,33 +78,15 @@ def run_import(folder, arguments, path):
     subprocess.run(command, check=True, capture_output=True)
 
 
-@contextlib.contextmanager
 def gate(folder, arguments):
-    command = [arguments.binary, "-c", folder / "portcullis.toml", "serve"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not is_ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit("the gate does not start")
-            time.sleep(0.05)
-        yield process
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def is_ready():
-    with contextlib.suppress(OSError):
-        return urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/readyz", timeout=1).status == 200
-    return False
+    return serving([arguments.binary, "-c", folder / "portcullis.toml", "serve"], ADMIN)
 
 
 class Memory:
     """The gate's resident memory, once a second, while something runs."""
 
     def __init__(self, process):
-        self.path = f"/proc/{process.pid}/statm"
+        self.process = process
         self.ended = threading.Event()
         self.samples = []
 
@@ -119,8 +101,7 @@ class Memory:
 
     def watch(self):
         while not self.ended.wait(1):
-            with open(self.path) as statm:
-                self.samples.append(int(statm.read().split()[1]) * PAGE / 2**20)
+            self.samples.append(resident_mib(self.process))
 
     def part(self, which):
         """Least and most in a third of the run: folds come and go within it."""
@@ -157,17 +138,12 @@ def drive(folder, arguments, accounts, rate, seconds, sample, *api):
     return json.loads(done.stdout)
 
 
-def scraped(name):
-    text = urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/metrics", timeout=5).read().decode()
-    return next((line.split()[1] for line in text.splitlines() if line.startswith(name + " ")), "-")
-
-
 def report(name, found, memory):
     print(
         f"{name:<9} {found['rate']:>8.0f} {found['commit_p50']:>8.1f} {found['commit_p99']:>8.1f} "
         f"{found['looked_for']:>9} {found['in_time']:>9.4%} {found['p50']:>7.1f} {found['p99']:>7.1f} "
         f"{found['longest']:>8.1f} {found['lost']:>5} {memory.part(0):>10} {memory.part(1):>10} "
-        f"{scraped('portcullis_index_overlay_entries'):>8}",
+        f"{scraped(ADMIN, 'portcullis_index_overlay_entries'):>8.0f}",
         flush=True,
     )
 

@@ -32,28 +32,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
+
+# What the scripts in the folder above share.
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+
+from harness import is_ready, make_token
 
 TICKS = os.sysconf("SC_CLK_TCK")
-ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 SAMPLE = 200_000
 UPSTREAM, GATE, ADMIN, HAPROXY, BARE = 19000, 19001, 19002, 19003, 19004
-
-
-def base62(number, length):
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
-
-
-def make_token(rng):
-    import zlib
-
-    body = "pts_" + base62(rng.getrandbits(256), 43)
-    return body + base62(zlib.crc32(body.encode()), 6)
 
 
 def write_store_lines(path, tokens, accounts):
@@ -182,12 +169,6 @@ def connects(port):
     return False
 
 
-def gate_ready():
-    with contextlib.suppress(OSError, urllib.error.URLError):
-        return urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/readyz", timeout=1).status == 200
-    return False
-
-
 def cpu_seconds(group):
     """User and system time of every process of the group."""
     total = 0
@@ -253,7 +234,7 @@ def compare(folder, arguments):
     """Every proxy once a round; the ratios are those of one round."""
     bare = [str(arguments.bare), str(BARE), str(UPSTREAM)]
     proxies = {
-        "portcullis": ([str(arguments.binary), "-c", str(folder / "gate/portcullis.toml"), "serve"], GATE, gate_ready),
+        "portcullis": ([str(arguments.binary), "-c", str(folder / "gate/portcullis.toml"), "serve"], GATE, lambda: is_ready(ADMIN)),
         "haproxy": (["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], HAPROXY, None),
         "bare pooled": ([*bare, "pooled"], BARE, None),
         "bare paired": ([*bare, "paired"], BARE, None),
