@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use crate::tls::Protocol;
+
 /// Up to this many bytes, copying them together costs less than `writev` does beside `send`.
 const GATHER_BYTES: usize = 2048;
 
@@ -17,6 +19,15 @@ pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// What was agreed on with TLS to be spoken (ALPN); `None` without TLS, or where the client
+    /// did not ask.
+    pub(crate) fn agreed(&self) -> Option<Protocol> {
+        let Self::Tls(stream) = self else { return None };
+        stream.get_ref().1.alpn_protocol().and_then(Protocol::named)
+    }
 }
 
 /// Does the same with any kind of stream.

@@ -237,6 +237,17 @@ fn a_request_line_of_another_form_is_refused() {
 }
 
 #[test]
+fn what_begins_with_no_request_at_all_is_closed_without_an_answer() {
+    let (_home, upstream, gate) = start();
+    let mut connection = gate.connect();
+    let foreign = format!("INVALID CONNECTION PREFACE\r\n\r\n{}", plain());
+    connection.write(foreign.as_bytes());
+    assert!(connection.read_response(false).is_none());
+    assert!(connection.is_closed());
+    assert!(upstream.seen().is_empty());
+}
+
+#[test]
 fn broken_chunks_are_answered_and_never_become_a_complete_request() {
     let (_home, upstream, gate) = start();
     let head = head("POST /free/x HTTP/1.1", "Transfer-Encoding: chunked\r\n\r\n");

@@ -52,6 +52,13 @@ fn fails(command: &mut Command) -> String {
 
 /// What `openssl s_client` prints of a connection with these arguments.
 fn s_client(gate: &Gate, arguments: &[&str]) -> String {
+    // The answer brings tickets of TLS 1.3 with it.
+    let request = b"GET /nothing HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
+    String::from_utf8_lossy(&s_client_sends(gate, arguments, request)).into_owned()
+}
+
+/// Likewise, of a client that sends this.
+fn s_client_sends(gate: &Gate, arguments: &[&str], sent: &[u8]) -> Vec<u8> {
     let mut command = openssl();
     command.args(["s_client", "-connect", &gate.tls_address().to_string()]).args(arguments);
     let mut child = command
@@ -60,11 +67,9 @@ fn s_client(gate: &Gate, arguments: &[&str]) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The answer brings tickets of TLS 1.3 with it.
-    let request = b"GET /nothing HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";
-    let _ = child.stdin.as_mut().unwrap().write_all(request);
-    let mut output = String::new();
-    std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut output).unwrap();
+    let _ = child.stdin.as_mut().unwrap().write_all(sent);
+    let mut output = Vec::new();
+    std::io::Read::read_to_end(child.stdout.as_mut().unwrap(), &mut output).unwrap();
     child.wait().unwrap();
     output
 }
@@ -221,6 +226,18 @@ fn changed_certificates_are_shown_to_new_connections_and_open_ones_go_on() {
     open.wait().unwrap();
     let resumed = s_client(&gate, &["-sess_in", session]);
     assert!(resumed.contains("Reused, TLSv1.3"), "{resumed}");
+}
+
+#[test]
+fn what_was_agreed_on_is_spoken_and_nothing_else() {
+    let (home, _authority, _upstream) = home_with("");
+    let gate = Gate::start(&home);
+    let http1 = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let answer = s_client_sends(&gate, &["-quiet", "-alpn", "h2"], http1);
+    assert!(!answer.starts_with(b"HTTP/"), "{}", String::from_utf8_lossy(&answer));
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let answer = s_client_sends(&gate, &["-quiet", "-alpn", "http/1.1"], http2);
+    assert!(answer.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&answer));
 }
 
 /// A gate before an nginx that speaks TLS, with these settings of nginx and of the upstream.

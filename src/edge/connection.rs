@@ -26,7 +26,7 @@ use crate::config::Limits;
 use crate::local::LocalExecutor;
 use crate::proxy::Switched;
 use crate::stream::Stream;
-use crate::tls::ClientIdentity;
+use crate::tls::{ClientIdentity, Protocol};
 
 /// How long a connection may be without a request before it is closed.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -224,10 +224,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
             Err(error) => return tracing::debug!(%error, "no TLS with a client"),
         },
     };
+    let agreed = stream.agreed();
     let socket = Socket { stream, connection: connection.clone() };
     let head = HeadLimits { bytes: limits.header_bytes, fields: limits.headers };
-    let mut guard = SharedGuard::new(Guard::new(socket, connection.clone(), head));
-    match run(&worker, &connection, guard.clone(), &limits).await {
+    let mut guard = SharedGuard::new(Guard::new(socket, connection.clone(), agreed, head));
+    match run(&worker, &connection, guard.clone(), builder(agreed, &limits)).await {
         None => {}
         Some(Err(error)) => tracing::debug!(%error, "client connection ended"),
         Some(Ok(())) => {
@@ -266,14 +267,13 @@ async fn run(
     worker: &Rc<Worker>,
     connection: &Rc<Connection>,
     socket: SharedGuard<Socket>,
-    limits: &Limits,
+    builder: auto::Builder<LocalExecutor>,
 ) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
     let service = service_fn(|request: Request<Incoming>| {
         let answering = connection.begin(request.version());
         let answer = service::answer(worker, connection, request);
         async move { Ok::<_, Infallible>(answer.await.map(|body| body.with(answering))) }
     });
-    let builder = builder(limits);
     let serving = builder.serve_connection(TokioIo::new(socket), service);
     let mut serving = std::pin::pin!(serving);
     let mut drain = worker.drain.clone();
@@ -292,8 +292,14 @@ async fn run(
     .await
 }
 
-fn builder(limits: &Limits) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(LocalExecutor);
+/// For the protocol that was agreed on, or else the one that the first bytes tell.
+fn builder(agreed: Option<Protocol>, limits: &Limits) -> auto::Builder<LocalExecutor> {
+    let builder = auto::Builder::new(LocalExecutor);
+    let mut builder = match agreed {
+        None => builder,
+        Some(Protocol::Http1) => builder.http1_only(),
+        Some(Protocol::Http2) => builder.http2_only(),
+    };
     // Without `pipeline_flush`: with it, hyper takes in a response however slowly the client reads,
     // and drops its own answer to a head that it cannot parse.
     builder.http1().max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));

@@ -24,6 +24,26 @@ pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
 /// HTTP/1.1, likewise.
 pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
 
+/// What clients may choose with TLS to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+impl Protocol {
+    /// What ALPN names so.
+    pub(crate) fn named(alpn: &[u8]) -> Option<Self> {
+        match alpn {
+            ALPN_HTTP1 => Some(Self::Http1),
+            ALPN_HTTP2 => Some(Self::Http2),
+            _ => None,
+        }
+    }
+}
+
 /// The one provider of cryptography.
 fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();

@@ -6,6 +6,9 @@ pub enum Fault {
     /// Not `method SP target SP HTTP/1.0` or `HTTP/1.1` (RFC 9112 section 3).
     #[error("the request line is malformed")]
     RequestLine,
+    /// What a client of another protocol says first, one that would not understand an answer.
+    #[error("this is no request of HTTP/1")]
+    NoRequest,
     /// A target of another form than a path or an `http` URI, or with a byte that neither may hold
     /// (RFC 9112 section 3.2).
     #[error("the request target is malformed")]

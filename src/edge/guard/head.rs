@@ -177,6 +177,9 @@ impl Head {
 
 /// `method SP target SP version`, one space each (RFC 9112 section 3).
 fn request_line(line: &[u8]) -> Result<Version, Fault> {
+    if is_foreign(line) {
+        return Err(Fault::NoRequest);
+    }
     let (method, rest) = line.split_at(token_length(line));
     let [b' ', rest @ ..] = rest else { return Err(Fault::RequestLine) };
     let (rest, version) = match rest {
@@ -192,6 +195,13 @@ fn request_line(line: &[u8]) -> Result<Version, Fault> {
         return Err(Fault::RequestLine);
     }
     target(rest).map(|()| version)
+}
+
+/// Whether a line has the words of a request line and none of the slashes that belong into it: a
+/// broken preface of HTTP/2, for instance, which is no request but the end of the connection
+/// (RFC 9113 section 3.4).
+fn is_foreign(line: &[u8]) -> bool {
+    memchr(b'/', line).is_none() && line.split(|byte| *byte == b' ').count() == 3
 }
 
 /// A path, or an `http` or `https` URI. What its host and path hold is judged with those of HTTP/2.

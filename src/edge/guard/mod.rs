@@ -8,7 +8,9 @@
 //! past the guard, one without a `Host`; the answer to that is the refusal, in its turn behind the
 //! answers to the requests before, and nothing more is read.
 //!
-//! HTTP/2 is told by its preface. Its frames leave nothing to guess and are passed through, but
+//! A connection that begins with what is no request at all is closed without an answer.
+//!
+//! HTTP/2 is told by its preface, or agreed on with TLS (ALPN). Its frames leave nothing to guess and are passed through, but
 //! counted: a flood of those that do no work ends the connection.
 
 mod body;
@@ -32,6 +34,7 @@ pub use head::{Framing, HeadLimits};
 pub use scanner::{Scan, Scanner};
 
 use super::connection::Connection;
+use crate::tls::Protocol;
 
 /// What HTTP/2 begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -76,8 +79,8 @@ enum Mode {
     Waiting,
     /// A head was refused: nothing more is read.
     RefusedHead,
-    /// A body was refused: hyper is told that it broke off.
-    RefusedBody,
+    /// A body was refused, or there is no request: hyper is told that the connection broke off.
+    BrokenOff,
 }
 
 /// What becomes of bytes that may not be passed on.
@@ -89,13 +92,23 @@ enum Rest {
 }
 
 impl<S: AsyncRead + Unpin> Guard<S> {
-    pub(crate) fn new(inner: S, connection: Rc<Connection>, limits: HeadLimits) -> Self {
+    pub(crate) fn new(
+        inner: S,
+        connection: Rc<Connection>,
+        agreed: Option<Protocol>,
+        limits: HeadLimits,
+    ) -> Self {
+        let mode = match agreed {
+            None => Mode::Start,
+            Some(Protocol::Http1) => Mode::Http1,
+            Some(Protocol::Http2) => Mode::Http2,
+        };
         Self {
+            mode,
             frames: Frames::after(PREFACE.len(), connection.watch.now()),
             inner,
             connection,
             scanner: Scanner::new(limits),
-            mode: Mode::Start,
             heads: 0,
             held: Vec::new(),
             passed: 0,
@@ -182,12 +195,16 @@ impl<S: AsyncRead + Unpin> Guard<S> {
                     return (from, Rest::Held);
                 }
                 Scan::Hold(from) => return (from, Rest::Held),
+                Scan::RefuseHead(from, fault @ Fault::NoRequest) if self.heads == 0 => {
+                    self.mode = Mode::BrokenOff;
+                    (from, fault, b"")
+                }
                 Scan::RefuseHead(from, fault) => {
                     self.mode = Mode::RefusedHead;
                     (from, fault, REFUSED)
                 }
                 Scan::RefuseBody(from, fault) => {
-                    self.mode = Mode::RefusedBody;
+                    self.mode = Mode::BrokenOff;
                     (from, fault, b"")
                 }
             },
@@ -203,7 +220,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         self.count_frames(&buf.filled()[before..]);
         match self.mode {
-            Mode::RefusedBody => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            Mode::BrokenOff => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             _ => Poll::Ready(Ok(())),
         }
     }
@@ -213,7 +230,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn count_frames(&mut self, bytes: &[u8]) {
         if !self.frames.pass(bytes, self.connection.watch.now()) {
             tracing::debug!("a flood of frames is ended");
-            self.mode = Mode::RefusedBody;
+            self.mode = Mode::BrokenOff;
         }
     }
 
@@ -238,7 +255,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         match self.mode {
             Mode::Start | Mode::Http2 | Mode::Through | Mode::Waiting => false,
             Mode::Http1 => self.scanner.is_in_body(),
-            Mode::RefusedHead | Mode::RefusedBody => true,
+            Mode::RefusedHead | Mode::BrokenOff => true,
         }
     }
 }
@@ -292,7 +309,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 Mode::Http2 => return this.poll_frames(cx, buf),
                 // The answer closes the connection.
                 Mode::RefusedHead => return Poll::Pending,
-                Mode::RefusedBody => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+                Mode::BrokenOff => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
                 Mode::Waiting => {
                     ready!(this.connection.poll_answered(this.heads, cx));
                     this.mode = Mode::Http1;

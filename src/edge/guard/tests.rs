@@ -287,12 +287,20 @@ fn a_head_has_limits_that_hold_while_it_is_not_whole() {
 
 /// What hyper would read of what a client sends in these pieces.
 fn read_through(pieces: &[&[u8]]) -> (Vec<u8>, Option<std::io::ErrorKind>) {
+    read_agreed(None, pieces)
+}
+
+/// Likewise, where it was agreed what is spoken.
+fn read_agreed(
+    agreed: Option<Protocol>,
+    pieces: &[&[u8]],
+) -> (Vec<u8>, Option<std::io::ErrorKind>) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let deadlines = Rc::new(Deadlines::default());
     let connection = Rc::new(Connection::new(None, deadlines.watch(), Duration::from_secs(1)));
     runtime.block_on(async {
         let (mut client, server) = tokio::io::duplex(64 * 1024);
-        let mut guard = Guard::new(server, connection, LIMITS);
+        let mut guard = Guard::new(server, connection, agreed, LIMITS);
         let mut read = Vec::new();
         for piece in pieces {
             client.write_all(piece).await.unwrap();
@@ -372,6 +380,27 @@ fn http_2_is_told_by_its_preface_and_passed_through() {
     let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
     assert_eq!(read_through(&pieces), (bytes.clone(), None));
     assert_eq!(read_through(&[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"]), (REFUSED.to_vec(), None));
+}
+
+#[test]
+fn what_was_agreed_on_is_not_told_by_the_first_bytes() {
+    let http1 = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(read_agreed(Some(Protocol::Http2), &[http1]), (http1.to_vec(), None));
+    assert_eq!(read_agreed(Some(Protocol::Http1), &[http1]), (http1.to_vec(), None));
+    assert_eq!(read_agreed(Some(Protocol::Http1), &[PREFACE]), (REFUSED.to_vec(), None));
+}
+
+#[test]
+fn a_connection_that_begins_with_no_request_breaks_off_without_an_answer() {
+    let foreign = b"INVALID CONNECTION PREFACE\r\n\r\n";
+    let broken = Some(std::io::ErrorKind::InvalidData);
+    assert_eq!(read_through(&[foreign]), (vec![], broken));
+    let bytes: Vec<&[u8]> = foreign.chunks(1).collect();
+    assert_eq!(read_through(&bytes), (vec![], broken));
+    // Whoever was answered before understands an answer.
+    let good = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    let refused = [&good[..], REFUSED].concat();
+    assert_eq!(read_through(&[&[&good[..], foreign].concat()]), (refused, None));
 }
 
 proptest::proptest! {
