@@ -169,6 +169,16 @@ fn what_it_takes_for_invalid_or_for_something_else_is_refused() {
 }
 
 #[test]
+fn a_user_whom_no_number_of_ours_names_is_not_taken_for_none() {
+    let (_home, upstream, issuer, gate) = start(&[]);
+    let alice = issuer.issue("alice", "jobs", 3600);
+    assert_eq!(gate.status(JOBS, &alice), 401);
+    assert_eq!(issuer.seen(), [alice]);
+    assert_eq!(asked(&gate, "inactive"), 1.0);
+    assert_eq!(upstream.seen().len(), 0);
+}
+
+#[test]
 fn only_what_begins_with_a_selector_is_ever_sent_and_never_a_token_of_ours() {
     let lines = format!(
         "{ACCOUNTS}{}{}",

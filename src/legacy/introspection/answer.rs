@@ -57,10 +57,21 @@ pub(super) fn read(
     if is_over || is_early || !is_for_us(&members, settings)? {
         return Ok(Answer::Inactive);
     }
-    let mapped =
-        |claim: &Option<String>| claim.as_ref().map(|claim| members.get(claim).and_then(number));
-    let (account, user) = (mapped(&settings.account), mapped(&settings.user));
+    let mapped = |claim: &Option<String>| mapped(&members, claim.as_deref());
+    let (Some(account), Some(user)) = (mapped(&settings.account), mapped(&settings.user)) else {
+        return Ok(Answer::Inactive);
+    };
     Ok(Answer::Active(Claims { account, user, expires }))
+}
+
+/// What a claim says, where one is mapped. `None` where it names somebody whom no number of ours
+/// does: that must not pass for naming nobody, with which tokens without a user agree.
+fn mapped(members: &Map<String, Value>, claim: Option<&str>) -> Option<Mapped> {
+    let Some(claim) = claim else { return Some(None) };
+    match members.get(claim) {
+        None | Some(Value::Null) => Some(Some(None)),
+        Some(value) => number(value).map(|number| Some(Some(number))),
+    }
 }
 
 /// Whether audience and scope are those that are asked for.
@@ -207,7 +218,24 @@ mod tests {
         assert_eq!(chosen(r#","account":1"#, &settings), [1]);
         assert_eq!(chosen(r#","account":1,"user":8"#, &settings), [0_u64; 0]);
         assert_eq!(chosen("", &settings), [0_u64; 0], "of no account");
+        assert_eq!(chosen(r#","account":1,"user":null"#, &settings), [1]);
         let unmapped = Introspection { user: None, ..settings };
         assert_eq!(chosen(r#","account":1"#, &unmapped), [1, 2]);
+        assert_eq!(chosen(r#","account":1,"user":"alice""#, &unmapped), [1, 2]);
+    }
+
+    #[test]
+    fn a_claim_that_is_no_number_is_not_taken_for_one_that_is_missing() {
+        let settings = settings();
+        for value in
+            [r#""alice""#, r#""""#, "7.0", "-1", "[7]", "{}", "true", "18446744073709551616"]
+        {
+            for claims in
+                [format!(r#""account":1,"user":{value}"#), format!(r#""account":{value},"user":7"#)]
+            {
+                let body = format!(r#"{{"active":true,"scope":"jobs",{claims}}}"#);
+                assert_eq!(read_with(&settings, &body), Ok(Answer::Inactive), "{body}");
+            }
+        }
     }
 }
