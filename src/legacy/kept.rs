@@ -47,6 +47,13 @@ impl Kept {
         }
     }
 
+    /// Turns a job away, where so many wait.
+    pub(super) fn shed(&self, job: Job, waiting: usize) {
+        self.stats.shed();
+        let retry_after = self.stats.retry_after(waiting);
+        job.landing.land(LaneVerdict::Full { retry_after });
+    }
+
     /// Keeps what was found.
     pub(super) fn keep(&self, job: &Job, finding: &Finding) {
         let now = Instant::now();

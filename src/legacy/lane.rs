@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::budget::Budget;
 use super::flight::{Boarding, Flights};
-use super::introspection::Introspector;
+use super::introspection::{Introspector, hand_over};
 use super::kept::Kept;
 use super::load::{LaneObserver, LaneStats, whole_seconds};
 use super::memory::Remembered;
@@ -222,24 +222,15 @@ impl Lane {
 
     fn submit(&self, job: Job) {
         if job.candidates.iter().all(|candidate| candidate.encoded.is_none()) {
-            // Without anybody to ask, a reload is on its way: dropped, it is unavailable.
-            let Some(introspector) = &self.introspector else { return };
-            if let Some(job) = introspector.submit(job) {
-                self.shed(job);
-            }
-            return;
+            let waiting = self.queue.len();
+            return hand_over(self.introspector.as_deref(), job, &self.kept, waiting);
         }
         match self.queue.push(job.account, job, self.kept.stats.most_ahead()) {
             Ok(depth) => self.kept.stats.queued(depth),
-            Err(Refused::Full(job)) => self.shed(job),
+            Err(Refused::Full(job)) => self.kept.shed(job, self.queue.len()),
             // The threads are gone; dropping the job answers it as unavailable.
             Err(Refused::Closed(job)) => drop(job),
         }
-    }
-
-    fn shed(&self, job: Job) {
-        self.kept.stats.shed();
-        job.landing.land(LaneVerdict::Full { retry_after: self.retry_after() });
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::budget::{Budget, Meter};
 use super::flight::Landing;
-use super::introspection::{Introspector, asks};
+use super::introspection::{Introspector, asks, hand_over};
 use super::kept::{Finding, Kept};
 use super::lane::LaneVerdict;
 use super::queue::{Queue, Waiting};
@@ -100,19 +100,15 @@ impl Worker {
         }
     }
 
-    /// Hands the job on where no hash matched and there is somebody else to ask. Gives it back
-    /// where it is done.
+    /// Hands the job on where no hash matched and some candidate can only be asked about. Gives it
+    /// back where it is done.
     fn hand_on(&self, job: Job, finding: &Finding) -> Option<Job> {
-        match &self.introspector {
-            Some(introspector)
-                if finding.verdict == LaneVerdict::Mismatch && asks(&job.candidates) =>
-            {
-                // Too many wait: whoever waits for this one is told that it is unavailable.
-                drop(introspector.submit(Job { is_certain: finding.is_certain, ..job }));
-                None
-            }
-            _ => Some(job),
+        if finding.verdict != LaneVerdict::Mismatch || !asks(&job.candidates) {
+            return Some(job);
         }
+        let job = Job { is_certain: finding.is_certain, ..job };
+        hand_over(self.introspector.as_deref(), job, &self.kept, self.queue.len());
+        None
     }
 
     /// Tries the candidates in order for as long as someone waits.

@@ -14,12 +14,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 pub(super) struct Breaker {
     failures: u32,
     pause: Duration,
+    /// When it was given up: what is asked from then on is a trial.
+    opened: Option<Instant>,
     open_until: Option<Instant>,
 }
 
 impl Breaker {
     pub(super) fn new() -> Self {
-        Self { failures: 0, pause: FIRST_PAUSE, open_until: None }
+        Self { failures: 0, pause: FIRST_PAUSE, opened: None, open_until: None }
     }
 
     /// Whether the endpoint may be asked now.
@@ -42,18 +44,23 @@ impl Breaker {
         was_open
     }
 
-    /// It did not. Whether it is given up with this.
-    pub(super) fn failed(&mut self, now: Instant) -> bool {
+    /// It did not answer what it was asked at `began`. Whether it is given up with this.
+    pub(super) fn failed(&mut self, began: Instant, now: Instant) -> bool {
+        if let Some(opened) = self.opened {
+            // What was under way already when it was given up says nothing new.
+            if began >= opened {
+                self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+                self.open_until = Some(now + self.pause);
+            }
+            return false;
+        }
         self.failures = self.failures.saturating_add(1);
         if self.failures < FAILURES {
             return false;
         }
-        let first = self.open_until.is_none();
-        if !first {
-            self.pause = (2 * self.pause).min(LONGEST_PAUSE);
-        }
+        self.opened = Some(now);
         self.open_until = Some(now + self.pause);
-        first
+        true
     }
 }
 
@@ -65,7 +72,7 @@ mod tests {
         let mut breaker = Breaker::new();
         for failure in 1..=FAILURES {
             assert!(breaker.admits(now));
-            assert_eq!(breaker.failed(now), failure == FAILURES);
+            assert_eq!(breaker.failed(now, now), failure == FAILURES);
         }
         breaker
     }
@@ -78,7 +85,7 @@ mod tests {
         assert!(breaker.admits(start + FIRST_PAUSE));
         assert!(!breaker.admits(start + FIRST_PAUSE), "one trial");
         assert!(breaker.succeeded() && breaker.admits(start + FIRST_PAUSE));
-        assert!(!breaker.failed(start), "counted from the beginning");
+        assert!(!breaker.failed(start, start), "counted from the beginning");
     }
 
     #[test]
@@ -89,15 +96,29 @@ mod tests {
             assert!(!breaker.admits(now + pause - Duration::from_millis(1)));
             now += pause;
             assert!(breaker.admits(now));
-            assert!(!breaker.failed(now));
+            assert!(!breaker.failed(now, now));
         }
+    }
+
+    #[test]
+    fn failures_that_were_under_way_when_it_opened_do_not_lengthen_the_pause() {
+        let before = Instant::now();
+        let start = before + Duration::from_millis(1);
+        let mut breaker = open(start);
+        for _ in 0..3 * FAILURES {
+            assert!(!breaker.failed(before, start + FIRST_PAUSE / 2));
+        }
+        let trial = start + FIRST_PAUSE;
+        assert!(breaker.admits(trial));
+        assert!(!breaker.failed(trial, trial));
+        assert!(breaker.admits(trial + 2 * FIRST_PAUSE), "doubled once");
     }
 
     #[test]
     fn a_success_in_between_keeps_it_closed() {
         let (now, mut breaker) = (Instant::now(), Breaker::new());
         for _ in 0..3 * FAILURES {
-            assert!(breaker.admits(now) && !breaker.failed(now) && !breaker.succeeded());
+            assert!(breaker.admits(now) && !breaker.failed(now, now) && !breaker.succeeded());
         }
     }
 }

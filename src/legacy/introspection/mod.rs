@@ -60,9 +60,18 @@ impl Introspector {
     }
 
     /// Has the endpoint asked; gives the job back where too many wait.
-    pub(super) fn submit(&self, job: Job) -> Option<Job> {
+    fn submit(&self, job: Job) -> Option<Job> {
         use mpsc::error::TrySendError::{Closed, Full};
         self.jobs.try_send(job).err().map(|(Closed(job) | Full(job))| job)
+    }
+}
+
+/// Has the endpoint asked. Where too many wait, the job is shed; `hashing` wait for a thread.
+pub(super) fn hand_over(to: Option<&Introspector>, job: Job, kept: &Kept, hashing: usize) {
+    // Without anybody to ask, a reload is on its way: dropped, the job is unavailable.
+    let Some(introspector) = to else { return };
+    if let Some(job) = introspector.submit(job) {
+        kept.shed(job, hashing);
     }
 }
 
@@ -129,7 +138,7 @@ impl Asking {
         match answer {
             Ok(_) if breaker.succeeded() => tracing::info!("the introspection endpoint is back"),
             Ok(_) => {}
-            Err(error) if breaker.failed(Instant::now()) => {
+            Err(error) if breaker.failed(began, Instant::now()) => {
                 tracing::error!(%error, "the introspection endpoint is given up for a while");
             }
             Err(error) => tracing::warn!(%error, "the introspection endpoint failed"),
@@ -169,4 +178,4 @@ pub(super) fn asks(candidates: &[Candidate]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

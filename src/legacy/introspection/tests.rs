@@ -4,7 +4,7 @@ use super::*;
 use crate::config::Concealed;
 
 /// Of an endpoint that nobody is at, for tokens that begin with `old_`.
-pub(super) fn settings() -> Introspection {
+pub(in crate::legacy) fn settings() -> Introspection {
     Introspection {
         address: ("127.0.0.1".to_owned(), 1),
         target: "/introspect".parse().unwrap(),

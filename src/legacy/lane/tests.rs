@@ -1,3 +1,4 @@
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex};
@@ -6,9 +7,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
 use super::*;
-use crate::config::Upgrade;
+use crate::config::{Introspection, Upgrade};
 use crate::core::record::Timestamp;
 use crate::legacy::Asked;
+use crate::legacy::introspection::tests::settings as of_introspection;
 use crate::legacy::verifier::{Progress, Unverified, VerifierError};
 use crate::legacy::worker::CheckError;
 
@@ -441,6 +443,52 @@ fn what_the_queue_cannot_hold_is_turned_away_at_once() {
     });
     assert_eq!(gated.counter.shed.load(Ordering::SeqCst), 1);
     assert_eq!(gated.lane.queue_depth(), 0);
+}
+
+/// A hash that does not match, and a token that can only be asked about.
+fn half_remote() -> Vec<Candidate> {
+    vec![candidate(7, 3, "wrong"), Candidate { encoded: None, ..candidate(8, 1, "") }]
+}
+
+#[test]
+fn without_anybody_to_ask_a_hash_that_does_not_match_is_no_mismatch() {
+    let (lane, counter) = ungated(&settings());
+    runtime().block_on(async {
+        for hashes in 1..=2 {
+            assert_eq!(lane.verify(request_for(1, half_remote())).await, LaneVerdict::Timeout);
+            assert_eq!(counter.hashes(), hashes, "nothing is remembered");
+        }
+    });
+}
+
+#[test]
+fn what_too_many_wait_to_be_asked_about_after_their_hash_is_shed_and_counted() {
+    const QUEUE_LIMIT: usize = 8;
+    // Takes a connection, and never answers.
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = Introspection {
+        address: ("127.0.0.1".to_owned(), endpoint.local_addr().unwrap().port()),
+        selectors: [SECRET[..4].to_owned()].into(),
+        connections: 1,
+        timeout: PATIENCE,
+        ..of_introspection()
+    };
+    let settings = Legacy { queue_limit: QUEUE_LIMIT, introspection: Some(remote), ..settings() };
+    let (lane, counter) = ungated(&settings);
+    runtime().block_on(async {
+        let mut waiting = tokio::task::JoinSet::new();
+        for number in 0..=QUEUE_LIMIT {
+            let lane = lane.clone();
+            let request = request_for(u8::try_from(number).unwrap(), half_remote());
+            waiting.spawn(async move { lane.verify(request).await });
+            while counter.hashes() <= number {
+                yield_now().await;
+            }
+        }
+        let last = lane.verify(request_for(u8::MAX, half_remote())).await;
+        assert!(matches!(last, LaneVerdict::Full { .. }), "{last:?}");
+    });
+    assert!(counter.shed.load(Ordering::SeqCst) >= 1);
 }
 
 #[test]
