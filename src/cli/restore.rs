@@ -90,13 +90,9 @@ pub(super) fn run(restore: &Restore, session: &mut Session<'_>) -> Result<(), Fa
         Present::Store(store, difference) => {
             (store.exchange(&copy.path, &kept, &how)?, difference, Some(kept))
         }
-        Present::Unreadable => (
-            replace_unreadable(&copy, live, &kept, &rules, &how)?,
-            Difference::default(),
-            Some(kept),
-        ),
-        Present::Nothing => {
-            (SqliteStore::place(&copy.path, live, &rules, &how)?, Difference::default(), None)
+        Present::Unreadable | Present::Nothing => {
+            let (restored, was_there) = replace_unreadable(&copy, live, &kept, &rules, &how)?;
+            (restored, Difference::default(), was_there.then_some(kept))
         }
     };
     sync_folder(live)?;
@@ -121,19 +117,26 @@ impl Copy {
     }
 }
 
-/// Sets aside what cannot be read, and brings it back where nothing can be put in its place.
+/// Sets aside what cannot be read, also what a lost store left beside it, and brings that back where
+/// nothing can be put in its place. Whether the store's file was there.
 fn replace_unreadable(
     copy: &Copy,
     live: &Path,
     kept: &Path,
     rules: &Rules,
     how: &store::Restore,
-) -> Result<Restored, StoreError> {
-    SqliteStore::set_aside(live, kept)?;
-    SqliteStore::place(&copy.path, live, rules, how).inspect_err(|_| {
-        // The first error says what to do.
-        let _ = SqliteStore::set_aside(kept, live);
-    })
+) -> Result<(Restored, bool), StoreError> {
+    let was_there = SqliteStore::set_aside(live, kept)?;
+    match SqliteStore::place(&copy.path, live, rules, how) {
+        Ok(restored) => Ok((restored, was_there)),
+        Err(error) => {
+            // A store that has come meanwhile stays. The first error says what to do.
+            if live.symlink_metadata().is_err() {
+                let _ = SqliteStore::set_aside(kept, live);
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Says which keys are missing: what was made with them is not recognised without.

@@ -1,6 +1,6 @@
 //! Backups of a real store, and what restoring them brings back and what it does not.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -205,6 +205,47 @@ fn a_store_that_is_lost_or_unreadable_can_be_restored() {
     assert_eq!(verdict(&harness, &secret), "allow");
     let kept: Value = done["replaced"].clone();
     assert_eq!(std::fs::read_to_string(kept.as_str().unwrap()).unwrap(), "this was a store once");
+}
+
+#[test]
+fn what_a_lost_store_left_beside_it_is_not_written_into_the_one_that_is_restored() {
+    let harness = Harness::with_account();
+    let (_, secret) = make(&harness, "");
+    harness.ok("backup b.db");
+    let database = rusqlite::Connection::open(harness.path("portcullis.db")).unwrap();
+    let write = "PRAGMA wal_autocheckpoint = 0; UPDATE tokens SET state = 'revoked'";
+    database.execute_batch(write).unwrap();
+    // As a crash leaves them: nobody closes the store and empties its log.
+    let left = [STORE[1], STORE[2]].map(|name| std::fs::read(harness.path(name)).unwrap());
+    drop(database);
+    let _ = std::fs::remove_file(harness.path(STORE[0]));
+    std::fs::write(harness.path(STORE[1]), &left[0]).unwrap();
+    std::fs::write(harness.path(STORE[2]), &left[1]).unwrap();
+
+    let done = restore(&harness, &[]).expect(Exit::Done).json();
+    assert_eq!(verdict(&harness, &secret), "allow", "as the backup has it");
+    assert_eq!(done["replaced"], Value::Null, "there was no store");
+    harness.ok("audit verify");
+    let kept: Vec<Vec<u8>> =
+        replaced(&harness).iter().map(|path| std::fs::read(path).unwrap()).collect();
+    assert!(kept.len() == 2 && kept.contains(&left[0]), "what was left is kept");
+}
+
+#[test]
+fn a_copy_of_what_is_replaced_that_breaks_off_is_not_left_behind() {
+    let harness = Harness::with_account();
+    harness.ok("backup b.db");
+    let database = rusqlite::Connection::open(harness.path("portcullis.db")).unwrap();
+    let page = "SELECT rootpage, (SELECT page_size FROM pragma_page_size)
+                FROM sqlite_schema WHERE name = 'id_index'";
+    let (page, size): (i64, i64) =
+        database.query_row(page, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    drop(database);
+    let file = std::fs::OpenOptions::new().write(true).open(harness.path("portcullis.db")).unwrap();
+    file.write_all_at(&vec![0xa5; size as usize], ((page - 1) * size) as u64).unwrap();
+    let ran = restore(&harness, &[]).expect(Exit::Failed);
+    assert!(ran.stderr.contains("malformed"), "{ran:?}");
+    assert!(replaced(&harness).is_empty());
 }
 
 #[test]

@@ -140,11 +140,12 @@ impl SqliteStore {
         restore::place(copy, path, rules, restore)
     }
 
-    /// Gives the files of a store that cannot be used another name.
+    /// Gives what there is of the files of a store that cannot be used another name. Whether the
+    /// main one was there.
     ///
     /// # Errors
     /// [`StoreError::Database`], with what the operating system says.
-    pub fn set_aside(path: &Path, kept: &Path) -> Result<(), StoreError> {
+    pub fn set_aside(path: &Path, kept: &Path) -> Result<bool, StoreError> {
         restore::set_aside(path, kept)
     }
 

@@ -130,25 +130,28 @@ pub(super) fn place(
     Ok(Restored { epoch, carried: Carried::default() })
 }
 
-/// Gives the files of a store that cannot be read another name.
-pub(super) fn set_aside(live: &Path, kept: &Path) -> Result<(), StoreError> {
-    for suffix in ["", "-wal", "-shm"] {
+/// Gives what there is of the files of a store another name. Whether the main one was there.
+pub(super) fn set_aside(live: &Path, kept: &Path) -> Result<bool, StoreError> {
+    let mut was_there = false;
+    // The main file last: what SQLite finds beside one that comes later, it writes into that.
+    for suffix in ["-wal", "-shm", ""] {
         let named = |path: &Path| {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
             PathBuf::from(name)
         };
-        match rename(named(live), named(kept)) {
-            Err(error) if suffix.is_empty() || error.kind() != std::io::ErrorKind::NotFound => {
+        was_there = match rename(named(live), named(kept)) {
+            Ok(()) => true,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => {
                 return Err(StoreError::Database(format!(
                     "{} cannot be set aside: {error}",
                     named(live).display()
                 )));
             }
-            _ => {}
-        }
+        };
     }
-    Ok(())
+    Ok(was_there)
 }
 
 /// A connection to the store with the copy of the backup beside it, as `backup`.
@@ -171,8 +174,11 @@ fn keep(live: &Path, kept: &Path) -> Result<(), StoreError> {
     };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(kept);
     let file = file.map_err(failed)?;
-    backup::copy(live, kept)?;
-    file.sync_all().map_err(failed)
+    let copied = backup::copy(live, kept).and_then(|()| file.sync_all().map_err(failed));
+    copied.inspect_err(|_| {
+        // Part of a copy is of no use, and takes room that there may be too little of.
+        let _ = remove_file(kept);
+    })
 }
 
 fn exchange_within(
