@@ -1,10 +1,12 @@
 //! The feed over HTTP, as gates that follow from afar ask for it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use portcullis::core::digest::{DigestKey, DigestKeys};
 use portcullis::core::record::Record;
 use portcullis::feed::snapshot;
 use portcullis::store::{Bulk, Cursor};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::world::SERVICE;
 use crate::support::{Connection, Control, Request, Response, eventually};
@@ -39,6 +41,14 @@ impl Followed {
         self.get(&format!("/feed/frames?after={after}&wait={wait}"), &[])
     }
 
+    /// Tells how tokens were used, as gate `g1`.
+    fn tell(&self, batch: u64, uses: &[Value], costs: &[Value]) -> Response {
+        let told = json!({ "gate": "g1", "batch": batch, "uses": uses, "costs": costs });
+        let body = serde_json::to_vec(&told).unwrap();
+        let request = Request::new("POST", "/feed/usage").token(&self.token);
+        self.control.send(&request.header("Content-Type", "application/json").body(&body))
+    }
+
     fn keys(&self) -> DigestKeys {
         let text = std::fs::read_to_string(self.control.home.path("digest.key")).unwrap();
         let (id, hex) = text.trim().split_once(':').unwrap();
@@ -54,6 +64,11 @@ impl Followed {
         records.expect_end().unwrap();
         (header.cursor, all)
     }
+}
+
+fn used(token: u64, requests: u64, at: i64) -> Value {
+    json!({ "token_id": token, "requests": requests, "last_used_at": at,
+        "last_address": "192.0.2.7" })
 }
 
 #[test]
@@ -137,17 +152,39 @@ fn the_feed_is_for_tokens_of_the_operator_that_see_service_tokens() {
 fn uses_that_a_gate_tells_are_counted_once_however_often_it_sends_them() {
     let followed = Followed::new();
     let reader = followed.control.home.token_id("reader");
-    let tell = |batch: u64| {
-        let told = json!({ "gate": "g1", "batch": batch, "uses": [
-            { "token_id": reader, "requests": 5, "last_used_at": 1_767_225_600, "last_address": "192.0.2.7" },
-        ] });
-        let body = serde_json::to_vec(&told).unwrap();
-        let request = Request::new("POST", "/feed/usage").token(&followed.token);
-        followed.control.send(&request.header("Content-Type", "application/json").body(&body))
-    };
+    let tell = |batch: u64| followed.tell(batch, &[used(reader, 5, 1_767_225_600)], &[]);
     assert_eq!(tell(1).status, 204);
     assert_eq!(tell(1).status, 204, "its answer may have been lost");
     assert_eq!(tell(2).status, 204);
     let shown = followed.control.home.run(&["--json", "token", "show", &reader.to_string()]).json();
     assert_eq!((&shown["requests"], &shown["last_address"]), (&json!(10), &json!("192.0.2.7")));
+}
+
+#[test]
+fn a_batch_that_no_gate_could_have_counted_is_refused_whole_and_changes_nothing() {
+    let followed = Followed::new();
+    let home = &followed.control.home;
+    let reader = home.token_id("reader");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let cost = |verifications: u64, micros: u64, at: i64| {
+        json!({ "token_id": reader, "verifications": verifications, "hash_micros": micros,
+            "last_at": at })
+    };
+    assert_eq!(followed.tell(1, &[used(reader, 5, now)], &[cost(1, 1, now)]).status, 204);
+    let good = (used(reader, 1, now), cost(1, 1, now));
+    for (used, cost, wrong) in [
+        (used(reader, 1, now + 1_000 * 86_400), &good.1, "uses[0].last_used_at"),
+        (used(reader, 1, -1), &good.1, "uses[0].last_used_at"),
+        (used(reader, u64::MAX, now), &good.1, "uses[0].requests"),
+        (good.0.clone(), &cost(1, 1, now + 1_000 * 86_400), "costs[0].last_at"),
+        (good.0.clone(), &cost(1 << 63, 1, now), "costs[0].verifications"),
+        (good.0.clone(), &cost(1, u64::MAX, now), "costs[0].hash_micros"),
+    ] {
+        let refused = followed.tell(2, &[used], std::slice::from_ref(cost));
+        assert_eq!(refused.status, 400, "{refused:?}");
+        assert!(refused.text().contains(wrong), "{refused:?}");
+    }
+    let top = home.run(&["--json", "token", "top", "--since", "1d"]).json();
+    assert_eq!((&top[0]["id"], &top[0]["requests"]), (&json!(reader), &json!(5)), "{top}");
+    assert_eq!(followed.tell(2, &[good.0], &[good.1]).status, 204, "that number was not used up");
 }

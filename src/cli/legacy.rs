@@ -104,10 +104,9 @@ mod tests {
             let (token_id, last_at) = (id(harness, name), Timestamp(NOW - days * DAY));
             let (requests, last_used_at) = (*requests, last_at);
             let used = TokenUse { token_id, requests, last_used_at, last_address: None };
-            store.record_uses(&[used]).unwrap();
             let hash_micros = *hash_micros;
             let cost = VerifyCost { token_id, verifications: 2, hash_micros, last_at };
-            store.record_costs(&[cost]).unwrap();
+            store.record_uses(&[used], &[cost]).unwrap();
         }
     }
 

@@ -23,8 +23,8 @@ pub use cursor::Cursor;
 pub use error::StoreError;
 pub use sqlite::{BackupFacts, Carried, Difference, Restore, Restored, SqliteStore};
 pub use view::{
-    AccountView, IdView, IpRuleView, LegacyUse, Owner, Page, ProjectView, TokenFilter, TokenPage,
-    TokenUse, TokenView, TopToken, UserView, VerifyCost,
+    AccountView, COUNT_LIMIT, IdView, IpRuleView, LegacyUse, Owner, Page, ProjectView, TokenFilter,
+    TokenPage, TokenUse, TokenView, TopToken, UserView, VerifyCost,
 };
 
 use std::sync::Arc;
@@ -221,18 +221,13 @@ pub trait Store: Send + Sync {
     /// [`StoreError::NotFound`], or the database's.
     fn token(&self, id: TokenId) -> Result<TokenView, StoreError>;
 
-    /// Adds what tokens were used since it was last called; durable when it returns. Neither an
-    /// event nor a change that followers hear of. Tokens that are not in the store are left out.
+    /// Adds what tokens were used, and what verifying legacy ones cost, since it was last called;
+    /// durable when it returns. Neither an event nor a change that followers hear of. Tokens that
+    /// are not in the store are left out, and so is what goes beyond [`COUNT_LIMIT`].
     ///
     /// # Errors
     /// The database's; then nothing was added.
-    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError>;
-
-    /// Likewise adds what verifying legacy tokens cost since it was last called.
-    ///
-    /// # Errors
-    /// The database's; then nothing was added.
-    fn record_costs(&self, costs: &[VerifyCost]) -> Result<(), StoreError>;
+    fn record_uses(&self, uses: &[TokenUse], costs: &[VerifyCost]) -> Result<(), StoreError>;
 
     /// When use began to be counted: of the time before, nothing is known.
     ///

@@ -124,6 +124,10 @@ pub struct TokenView {
     pub rotated_to: Option<TokenId>,
 }
 
+/// Most that is counted of anything, of one token and on one day: such numbers of many days add up,
+/// and are the same in any JSON.
+pub const COUNT_LIMIT: u64 = 1 << 53;
+
 /// How a token is used, over all time or since something was last recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenUse {

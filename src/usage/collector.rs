@@ -17,17 +17,12 @@ use crate::store::{Actor, Command, Outcome, Store, StoreError, TokenUse, VerifyC
 
 /// Where the use of tokens is written.
 pub(crate) trait Recorder: Send {
-    /// Adds what was used since the last time, or nothing of it.
+    /// Adds what was used, and what verifying legacy tokens cost, since the last time, or nothing
+    /// of it.
     ///
     /// # Errors
     /// Why not; then it is told again later.
-    fn record(&mut self, uses: &[TokenUse]) -> Result<(), StoreError>;
-
-    /// Likewise adds what verifying legacy tokens cost.
-    ///
-    /// # Errors
-    /// Why not; then it is told again later.
-    fn record_costs(&mut self, costs: &[VerifyCost]) -> Result<(), StoreError>;
+    fn record(&mut self, uses: &[TokenUse], costs: &[VerifyCost]) -> Result<(), StoreError>;
 
     /// Has commands carried out. One result for each, in order.
     fn apply_all(
@@ -38,12 +33,8 @@ pub(crate) trait Recorder: Send {
 }
 
 impl Recorder for Arc<dyn Store> {
-    fn record(&mut self, uses: &[TokenUse]) -> Result<(), StoreError> {
-        self.record_uses(uses)
-    }
-
-    fn record_costs(&mut self, costs: &[VerifyCost]) -> Result<(), StoreError> {
-        (**self).record_costs(costs)
+    fn record(&mut self, uses: &[TokenUse], costs: &[VerifyCost]) -> Result<(), StoreError> {
+        self.record_uses(uses, costs)
     }
 
     fn apply_all(
@@ -194,7 +185,7 @@ impl Pending {
         let costs = self.lane.take_costs();
         let mut chunks = costs.chunks(ROWS_LIMIT);
         while let Some(chunk) = chunks.next() {
-            if let Err(error) = self.recorder.record_costs(chunk) {
+            if let Err(error) = self.recorder.record(&[], chunk) {
                 tracing::warn!(%error, "what tokens cost could not be written; trying again");
                 chunk.iter().chain(chunks.flatten()).for_each(|cost| self.lane.add(*cost));
                 return;
@@ -211,7 +202,7 @@ impl Pending {
         uses.sort_unstable_by_key(|used| used.token_id);
         let mut chunks = uses.chunks(ROWS_LIMIT);
         while let Some(chunk) = chunks.next() {
-            if let Err(error) = self.recorder.record(chunk) {
+            if let Err(error) = self.recorder.record(chunk, &[]) {
                 self.keep(chunk.iter().chain(chunks.flatten()), &error);
                 return;
             }

@@ -41,6 +41,15 @@ pub(super) enum Polled {
     Frame(Bytes),
 }
 
+/// What becomes of a document that is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Posted {
+    /// It was taken.
+    Taken,
+    /// It is not as it should be, and would not be another time either.
+    Refused(StatusCode),
+}
+
 /// A connection to the control, where there is one, and whom it is for.
 pub(super) struct Client {
     /// `None` in a handle that only carries the connection.
@@ -181,8 +190,8 @@ impl Client {
         Ok((etag, response))
     }
 
-    /// Sends a document; whatever is not a success is an error.
-    pub(super) fn post(&mut self, path: &str, body: Bytes) -> Result<(), FeedError> {
+    /// Sends a document. What may go better another time is an error.
+    pub(super) fn post(&mut self, path: &str, body: Bytes) -> Result<Posted, FeedError> {
         let mut request = self.request(Method::POST, path, body);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let mut client = self.take();
@@ -194,7 +203,10 @@ impl Client {
         match response.status() {
             StatusCode::NO_CONTENT => {
                 self.put_back(client);
-                Ok(())
+                Ok(Posted::Taken)
+            }
+            status @ (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE) => {
+                Ok(Posted::Refused(status))
             }
             status => Err(said(status)),
         }

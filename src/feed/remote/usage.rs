@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::client::Client;
+use super::client::{Client, Posted};
 use crate::config::Feed;
 use crate::store::{Actor, Command, Outcome, StoreError, TokenUse, VerifyCost};
 use crate::usage::{Cost, Recorder, Told, Used};
@@ -47,19 +47,24 @@ impl RemoteUses {
 
     fn send(&mut self) -> Result<(), StoreError> {
         let Some(told) = &self.unanswered else { return Ok(()) };
-        self.client.post("/feed/usage", told.clone()).map_err(|error| failed(&error))?;
+        let posted = self.client.post("/feed/usage", told.clone());
+        if let Posted::Refused(status) = posted.map_err(|error| failed(&error))? {
+            // Kept, it would keep back whatever is counted from now on.
+            tracing::warn!(
+                %status,
+                batch = self.batch,
+                "the control refuses a batch of the use of tokens: it is left out of its counts; \
+                 is this clock right, and the control's version the gate's?"
+            );
+        }
         self.unanswered = None;
         Ok(())
     }
 }
 
 impl Recorder for RemoteUses {
-    fn record(&mut self, uses: &[TokenUse]) -> Result<(), StoreError> {
-        self.tell(uses.iter().map(Used::from).collect(), Vec::new())
-    }
-
-    fn record_costs(&mut self, costs: &[VerifyCost]) -> Result<(), StoreError> {
-        self.tell(Vec::new(), costs.iter().map(Cost::from).collect())
+    fn record(&mut self, uses: &[TokenUse], costs: &[VerifyCost]) -> Result<(), StoreError> {
+        self.tell(uses.iter().map(Used::from).collect(), costs.iter().map(Cost::from).collect())
     }
 
     /// Whoever has the feed's token may read, and tell what was used: not change tokens.
@@ -71,4 +76,71 @@ impl Recorder for RemoteUses {
 
 fn failed(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Database(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::thread::JoinHandle;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Endpoint;
+    use crate::core::record::Timestamp;
+    use crate::core::token::Secret;
+
+    /// A control that answers with these statuses in turn, and the numbers of the batches it gets.
+    fn control(statuses: &'static [&'static str]) -> (Feed, JoinHandle<Vec<u64>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = move |status: &&str| {
+            let (mut client, _) = listener.accept().unwrap();
+            let told = read(BufReader::new(&client));
+            write!(client, "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n").unwrap();
+            told.batch
+        };
+        let batches = std::thread::spawn(move || statuses.iter().map(answer).collect());
+        let feed = Feed {
+            endpoint: Endpoint::Http { host: "127.0.0.1".to_owned(), port },
+            tls: None,
+            token: Arc::new(Secret::parse("a-token-for-the-feed".to_owned()).unwrap()),
+            cache: PathBuf::new(),
+            max_boot_age: Duration::ZERO,
+        };
+        (feed, batches)
+    }
+
+    fn read(mut input: impl std::io::BufRead) -> Told {
+        let (mut line, mut length) = (String::new(), 0);
+        while input.read_line(&mut line).unwrap() > 2 {
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        input.read_exact(&mut body).unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[test]
+    fn a_batch_that_the_control_refuses_does_not_keep_back_the_ones_after_it() {
+        let (feed, batches) = control(&[
+            "400 Bad Request",
+            "413 Content Too Large",
+            "503 Service Unavailable",
+            "204 No Content",
+            "204 No Content",
+        ]);
+        let mut uses = RemoteUses::new(&feed).unwrap();
+        for requests in 1..=4 {
+            let last_used_at = Timestamp(requests as i64);
+            let used = TokenUse { token_id: 7, requests, last_used_at, last_address: None };
+            assert_eq!(uses.record(&[used], &[]), Ok(()));
+        }
+        assert_eq!(batches.join().unwrap(), [1, 2, 3, 3, 4], "the third is sent again, as it was");
+    }
 }

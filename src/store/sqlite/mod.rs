@@ -260,12 +260,8 @@ impl Store for SqliteStore {
         self.readers.read(|connection| views::token(connection, id))
     }
 
-    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
-        self.writer.submit(Work::Uses(uses.to_vec())).map(drop)
-    }
-
-    fn record_costs(&self, costs: &[VerifyCost]) -> Result<(), StoreError> {
-        self.writer.submit(Work::Costs(costs.to_vec())).map(drop)
+    fn record_uses(&self, uses: &[TokenUse], costs: &[VerifyCost]) -> Result<(), StoreError> {
+        self.writer.submit(Work::Uses(uses.to_vec(), costs.to_vec())).map(drop)
     }
 
     fn uses_since(&self) -> Result<Timestamp, StoreError> {

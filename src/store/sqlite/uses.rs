@@ -7,63 +7,76 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::rows::{damaged, number};
 use super::views::{self, collect};
 use crate::core::record::{AccountId, Timestamp, TokenId};
-use crate::store::{LegacyUse, StoreError, TokenFilter, TokenUse, TopToken, VerifyCost};
+use crate::store::{
+    COUNT_LIMIT, LegacyUse, StoreError, TokenFilter, TokenUse, TopToken, VerifyCost,
+};
 
 /// Days that counts are kept for; older ones go into the total only.
 pub(super) const DAYS_LIMIT: i64 = 100;
 /// Rows of old days that one write removes at most.
 const REMOVALS_LIMIT: i64 = 4_000;
 const DAY: i64 = 86_400;
+const LIMIT: i64 = COUNT_LIMIT as i64;
 const COLUMNS: &str = "token_id, requests, last_used_at, last_address FROM token_uses";
 
-/// Adds what was used since the last time, inside the writer's transaction. Of tokens that the
-/// store does not have, nothing.
-pub(super) fn record(connection: &Connection, uses: &[TokenUse]) -> Result<(), StoreError> {
+/// Adds what was used and what verifying cost since the last time, inside the writer's transaction.
+/// Of tokens that the store does not have, nothing.
+pub(super) fn record(
+    connection: &Connection,
+    uses: &[TokenUse],
+    costs: &[VerifyCost],
+) -> Result<(), StoreError> {
+    record_uses(connection, uses)?;
+    record_costs(connection, costs)?;
+    let days =
+        uses.iter().map(|used| used.last_used_at).chain(costs.iter().map(|cost| cost.last_at));
+    let newest = days.map(|at| at.0.div_euclid(DAY)).max();
+    newest.map_or(Ok(()), |today| remove_old(connection, today - DAYS_LIMIT))
+}
+
+fn record_uses(connection: &Connection, uses: &[TokenUse]) -> Result<(), StoreError> {
     let mut total = connection.prepare_cached(
         "INSERT INTO token_uses (token_id, requests, last_used_at, last_address)
          SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM tokens WHERE id = ?1)
          ON CONFLICT (token_id) DO UPDATE SET
-             requests = requests + excluded.requests,
+             requests = min(requests + excluded.requests, ?5),
              last_address = CASE WHEN excluded.last_used_at >= last_used_at
                  THEN coalesce(excluded.last_address, last_address) ELSE last_address END,
              last_used_at = max(last_used_at, excluded.last_used_at)",
     )?;
     let mut daily = connection.prepare_cached(
         "INSERT INTO token_use_days (day, token_id, requests) VALUES (?1, ?2, ?3)
-         ON CONFLICT (day, token_id) DO UPDATE SET requests = requests + excluded.requests",
+         ON CONFLICT (day, token_id) DO UPDATE SET
+             requests = min(requests + excluded.requests, ?4)",
     )?;
     for used in uses {
         let TokenUse { token_id, requests, last_used_at, last_address } = used;
-        let (id, requests) = (*token_id as i64, *requests as i64);
+        let (id, requests) = (*token_id as i64, (*requests).min(COUNT_LIMIT) as i64);
         let address = last_address.map(|address| address.to_string());
-        if total.execute(params![id, requests, last_used_at.0, address])? > 0 {
-            daily.execute([last_used_at.0.div_euclid(DAY), id, requests])?;
+        if total.execute(params![id, requests, last_used_at.0, address, LIMIT])? > 0 {
+            daily.execute([last_used_at.0.div_euclid(DAY), id, requests, LIMIT])?;
         }
     }
-    let newest = uses.iter().map(|used| used.last_used_at.0.div_euclid(DAY)).max();
-    newest.map_or(Ok(()), |today| remove_old(connection, today - DAYS_LIMIT))
+    Ok(())
 }
 
-/// Adds what verifying tokens cost, beside their requests. Of tokens that the store does not
-/// have, nothing.
-pub(super) fn record_costs(
-    connection: &Connection,
-    costs: &[VerifyCost],
-) -> Result<(), StoreError> {
+/// Beside the requests of the same day.
+fn record_costs(connection: &Connection, costs: &[VerifyCost]) -> Result<(), StoreError> {
     let mut add = connection.prepare_cached(
         "INSERT INTO token_use_days (day, token_id, requests, verifications, hash_micros)
          SELECT ?1, ?2, 0, ?3, ?4 WHERE EXISTS (SELECT 1 FROM tokens WHERE id = ?2)
          ON CONFLICT (day, token_id) DO UPDATE SET
-             verifications = verifications + excluded.verifications,
-             hash_micros = hash_micros + excluded.hash_micros",
+             verifications = min(verifications + excluded.verifications, ?5),
+             hash_micros = min(hash_micros + excluded.hash_micros, ?5)",
     )?;
     for cost in costs {
         let VerifyCost { token_id, verifications, hash_micros, last_at } = cost;
-        let numbers = [*token_id, *verifications, *hash_micros].map(|number| number as i64);
-        add.execute(params![last_at.0.div_euclid(DAY), numbers[0], numbers[1], numbers[2]])?;
+        let [verifications, micros] =
+            [verifications, hash_micros].map(|number| (*number).min(COUNT_LIMIT) as i64);
+        let (day, id) = (last_at.0.div_euclid(DAY), *token_id as i64);
+        add.execute([day, id, verifications, micros, LIMIT])?;
     }
-    let newest = costs.iter().map(|cost| cost.last_at.0.div_euclid(DAY)).max();
-    newest.map_or(Ok(()), |today| remove_old(connection, today - DAYS_LIMIT))
+    Ok(())
 }
 
 /// A few at a time, so that nobody waits for it.

@@ -44,10 +44,8 @@ pub(super) enum Work {
         /// What.
         commands: Vec<Command>,
     },
-    /// How tokens were used.
-    Uses(Vec<TokenUse>),
-    /// What verifying them cost.
-    Costs(Vec<VerifyCost>),
+    /// How tokens were used, and what verifying them cost.
+    Uses(Vec<TokenUse>, Vec<VerifyCost>),
     /// A rebase marker in the change log.
     Rebase,
 }
@@ -60,8 +58,7 @@ impl Work {
     fn size(&self) -> usize {
         match self {
             Self::Commands { commands, .. } => commands.len(),
-            Self::Uses(uses) => uses.len(),
-            Self::Costs(costs) => costs.len(),
+            Self::Uses(uses, costs) => uses.len() + costs.len(),
             Self::Rebase => 1,
         }
     }
@@ -268,12 +265,8 @@ fn perform<'a>(
 ) -> Result<(Trail<'a>, Outcomes), StoreError> {
     let (actor, commands) = match work {
         Work::Commands { actor, commands } => (actor, commands),
-        Work::Uses(uses) => {
-            uses::record(connection, uses)?;
-            return Ok((trail, Outcomes::new()));
-        }
-        Work::Costs(costs) => {
-            uses::record_costs(connection, costs)?;
+        Work::Uses(uses, costs) => {
+            uses::record(connection, uses, costs)?;
             return Ok((trail, Outcomes::new()));
         }
         Work::Rebase => {

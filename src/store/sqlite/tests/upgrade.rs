@@ -106,11 +106,17 @@ fn costs_add_up_by_day_beside_requests_and_the_hottest_tokens_come_first() {
         last_address: None,
     };
     let uses = [used(ids[0], 5, today), used(ids[1], 9, today), used(fast, 99, today)];
-    fixture.store.record_uses(&uses).unwrap();
+    fixture.store.record_uses(&uses, &[]).unwrap();
     let old = today - DAY;
-    fixture.store.record_costs(&[cost(ids[0], 2, 70, today), cost(ids[1], 1, 30, old)]).unwrap();
-    fixture.second().record_costs(&[cost(ids[0], 1, 5, today), cost(ids[2], 4, 8, today)]).unwrap();
-    fixture.store.record_costs(&[cost(99, 1, 1, today)]).unwrap();
+    fixture
+        .store
+        .record_uses(&[], &[cost(ids[0], 2, 70, today), cost(ids[1], 1, 30, old)])
+        .unwrap();
+    fixture
+        .second()
+        .record_uses(&[], &[cost(ids[0], 1, 5, today), cost(ids[2], 4, 8, today)])
+        .unwrap();
+    fixture.store.record_uses(&[], &[cost(99, 1, 1, today)]).unwrap();
     let since = |at| fixture.store.legacy_uses(Some(1), Timestamp(at), NOW).unwrap();
     let line =
         |used: &LegacyUse| (used.token_id, used.requests, used.verifications, used.hash_micros);
