@@ -269,6 +269,28 @@ fn go_through_it(remote: &mut Remote, homes: &[Home; 2], gates: &mut [Gate; 2], 
 }
 
 #[test]
+fn a_control_that_hangs_is_not_said_to_answer_between_two_attempts() {
+    let remote = Remote::new();
+    let upstream = Upstream::start();
+    let home = remote.home(&upstream);
+    let gate = remote.start(&home);
+    eventually("it is well", || is_ready(&gate).then_some(()));
+    // The kernel goes on accepting connections for it.
+    remote.control.gate.signal(Signal::STOP);
+    let is_lost = || gate.admin_get("/readyz").text().contains("the control does not answer");
+    eventually("the loss is noted", || is_lost().then_some(()));
+    eventually("two more attempts are given up", || {
+        assert!(is_lost(), "{}", gate.log());
+        (gate.metrics().value("portcullis_index_age_seconds") > 14.0).then_some(())
+    });
+    remote.control.gate.signal(Signal::CONT);
+    eventually("it is well again", || is_ready(&gate).then_some(()));
+    let log = gate.log();
+    assert_eq!(log.matches("the control answers").count(), 2, "{log}");
+    assert_eq!(log.matches("does not answer; going on").count(), 1, "{log}");
+}
+
+#[test]
 fn a_gate_follows_over_tls_and_believes_nobody_else() {
     let mut home = Home::new();
     let authority = Authority::new(home.folder(), "authority");

@@ -176,7 +176,7 @@ impl Follower {
             }
         }
         if !self.behind {
-            self.shared.status.seen(self.source.age());
+            self.shared.status.look(&*self.source);
             if self.import.as_ref().is_some_and(|import| import.is_due(Instant::now())) {
                 return self.begin_rebase(None);
             }

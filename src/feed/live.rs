@@ -1,7 +1,7 @@
 //! What is in force, and how the feed is: what the follower shares with everyone who decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -39,7 +39,7 @@ impl Shared {
                 started: Instant::now(),
                 source: source.name(),
                 seen_millis: AtomicI64::new(-(source.age().as_millis() as i64)),
-                connected: AtomicBool::new(true),
+                state: AtomicU8::new(if source.answers() { ANSWERS } else { UNKNOWN }),
             },
         }
     }
@@ -69,13 +69,19 @@ pub struct FeedStatus {
     started: Instant,
     /// After the start; before it where what was begun with is older.
     seen_millis: AtomicI64,
-    connected: AtomicBool,
+    /// One of the three below.
+    state: AtomicU8,
 }
 
+/// The source has not said anything yet.
+const UNKNOWN: u8 = 0;
+const ANSWERS: u8 = 1;
+const LOST: u8 = 2;
+
 impl FeedStatus {
-    /// Whether the source answered when it was last asked.
+    /// Whether the source answers.
     pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.state.load(Ordering::Relaxed) == ANSWERS
     }
 
     /// Time since the index was last known to be up to date.
@@ -89,11 +95,17 @@ impl FeedStatus {
         self.source
     }
 
-    /// It said so long ago that there was nothing more.
-    pub(super) fn seen(&self, age: Duration) {
-        self.seen_millis.store(self.millis() - age.as_millis() as i64, Ordering::Relaxed);
-        if !self.connected.swap(true, Ordering::Relaxed) {
-            tracing::info!("the {} answers", self.source);
+    /// Notes when the source last said that there was nothing more. One that has been silent for too
+    /// long is lost, though nothing has failed yet.
+    pub(super) fn look(&self, source: &dyn Source) {
+        let seen = self.millis() - source.age().as_millis() as i64;
+        self.seen_millis.store(seen, Ordering::Relaxed);
+        if source.answers() {
+            if self.state.swap(ANSWERS, Ordering::Relaxed) != ANSWERS {
+                tracing::info!("the {} answers", self.source);
+            }
+        } else if self.is_connected() {
+            self.lost(&FeedError::Control("nothing comes from it".to_owned()));
         }
     }
 
@@ -102,7 +114,7 @@ impl FeedStatus {
     }
 
     pub(super) fn lost(&self, error: &FeedError) {
-        if self.connected.swap(false, Ordering::Relaxed) {
+        if self.state.swap(LOST, Ordering::Relaxed) != LOST {
             let (source, age) = (self.source, self.age());
             tracing::error!(%error, ?age, "the {source} does not answer; going on with the last index");
         }

@@ -55,6 +55,11 @@ pub trait Source: Send {
         Duration::ZERO
     }
 
+    /// Whether what it last said is recent enough to tell that it answers.
+    fn answers(&self) -> bool {
+        true
+    }
+
     /// A place that was in force before this process began: nothing before it may be.
     fn reached(&self) -> Option<Cursor> {
         None

@@ -35,9 +35,11 @@ use crate::store::{Bulk, Cursor};
 
 pub(crate) use usage::RemoteUses;
 
-/// How long the control waits for a change before it says that there is none: half of how old an
-/// index may seem while nothing happens.
+/// How long the control waits for a change before it says that there is none.
 const POLL_WAIT: Duration = Duration::from_secs(2);
+/// How old an index may seem while nothing happens: where its last answer is older, the control does
+/// not answer.
+const ANSWER_AGE_LIMIT: Duration = Duration::from_secs(4);
 /// Buffer between the network and the records.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// How often the cache is tended to.
@@ -172,7 +174,7 @@ impl Remote {
             return;
         }
         self.tended = Instant::now();
-        let confirmed = self.confirmed.is_some_and(|at| at.elapsed() <= 2 * POLL_WAIT);
+        let confirmed = self.answers();
         let wants_snapshot = self.cache().tend(confirmed);
         let may = self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH_PAUSE);
         if wants_snapshot && confirmed && may {
@@ -297,6 +299,10 @@ impl Source for Remote {
 
     fn age(&self) -> Duration {
         self.confirmed.map_or(self.common.age, |at| at.elapsed())
+    }
+
+    fn answers(&self) -> bool {
+        self.confirmed.is_some_and(|at| at.elapsed() <= ANSWER_AGE_LIMIT)
     }
 
     fn reached(&self) -> Option<Cursor> {
