@@ -143,9 +143,23 @@ fn the_feed_is_for_tokens_of_the_operator_that_see_service_tokens() {
         assert_eq!(none.send(&Request::get(path)).status, 401);
     }
     assert_eq!(followed.get("/feed/frames", &[]).status, 400);
+    assert_eq!(followed.get("/feed/snapshot?wait=1", &[]).status, 400);
     assert_eq!(followed.get("/feed/frames?after=nothing", &[]).status, 400);
     let noted = followed.control.home.run(&["--json", "audit", "list"]).json();
     assert!(noted.to_string().contains("/feed/snapshot"), "refusals are in the audit log");
+}
+
+#[test]
+fn whoever_may_not_follow_is_refused_without_waiting_for_a_change() {
+    let followed = Followed::new();
+    let (cursor, _) = followed.read(&followed.get("/feed/snapshot", &[]).body);
+    let path = format!("/feed/frames?after={cursor}&wait=30");
+    let request = Request::get(&path).token(&followed.control.admin);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| followed.control.send(&request).status);
+        eventually("it is refused before 30 s", || asked.is_finished().then_some(()));
+        assert_eq!(asked.join().unwrap(), 403);
+    });
 }
 
 #[test]

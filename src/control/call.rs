@@ -34,9 +34,7 @@ pub(super) struct Call<'c> {
     pub(super) limits: &'c Limits,
     pub(super) path: &'c str,
     pub(super) headers: &'c HeaderMap,
-    pub(super) query: Query,
-    /// As it was sent, for operations that read it themselves.
-    pub(super) raw_query: Option<&'c str>,
+    pub(super) query: &'c Query,
     pub(super) body: &'c [u8],
     /// The caller's address.
     pub(super) client: Option<IpAddr>,

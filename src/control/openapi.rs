@@ -10,7 +10,7 @@ use super::answer::{Answer, ErrorEnveloped};
 use super::call::Call;
 use super::error::ApiError;
 use super::operation::{OPERATIONS, Operation};
-use super::query::{PAGE_LIMIT, Parameter};
+use super::query::{PAGE_LIMIT, Parameter, WAIT_LIMIT};
 use super::words::ID_LIMIT;
 use crate::core::permissions::Level;
 use crate::core::routes::RequiresSpec;
@@ -149,6 +149,10 @@ fn schema_of(parameter: Parameter) -> Value {
         Parameter::IncludeRelated => json!({ "type": "string" }),
         Parameter::Since => duration("7d"),
         Parameter::Silent => duration("1d"),
+        Parameter::After => json!({ "type": "string" }),
+        Parameter::Wait => {
+            json!({ "type": "integer", "minimum": 0, "maximum": WAIT_LIMIT, "default": 0 })
+        }
     }
 }
 

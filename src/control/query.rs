@@ -1,8 +1,10 @@
 //! What follows the `?`: few parameters, each known to the operation.
 
+use std::time::Duration;
+
 use super::error::ApiError;
 use crate::config::duration::parse_duration;
-use crate::store::Page;
+use crate::store::{Cursor, Page};
 
 /// Most things of a list in one answer.
 pub(super) const PAGE_LIMIT: u64 = 100;
@@ -10,6 +12,9 @@ pub(super) const PAGE_LIMIT: u64 = 100;
 const SINCE: i64 = 7 * 86_400;
 /// What is long enough without use where nothing is said: a day, in seconds.
 const SILENT: i64 = 86_400;
+
+/// Longest wait for something to answer with, in seconds.
+pub(super) const WAIT_LIMIT: u64 = 30;
 
 /// A parameter that an operation takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,10 @@ pub(super) enum Parameter {
     Since,
     /// `silent`: what counts as long enough without use.
     Silent,
+    /// `after`: what came after this place in the store's history.
+    After,
+    /// `wait`: so many seconds for something to answer with.
+    Wait,
 }
 
 impl Parameter {
@@ -38,6 +47,8 @@ impl Parameter {
             Self::IncludeRelated => "include_related",
             Self::Since => "since",
             Self::Silent => "silent",
+            Self::After => "after",
+            Self::Wait => "wait",
         }
     }
 }
@@ -53,12 +64,17 @@ pub(super) struct Query {
     pub(super) since: i64,
     /// So many seconds without use are enough.
     pub(super) silent: i64,
+    /// What came after this.
+    pub(super) after: Option<Cursor>,
+    /// How long to wait for something to answer with.
+    pub(super) wait: Duration,
 }
 
 impl Default for Query {
     fn default() -> Self {
         let page = Page { offset: 0, limit: PAGE_LIMIT };
-        Self { page, force: false, since: SINCE, silent: SILENT }
+        let (since, silent) = (SINCE, SILENT);
+        Self { page, force: false, since, silent, after: None, wait: Duration::ZERO }
     }
 }
 
@@ -82,6 +98,10 @@ impl Query {
                 Parameter::IncludeRelated => {}
                 Parameter::Since => read.since = seconds(name, value)?,
                 Parameter::Silent => read.silent = seconds(name, value)?,
+                Parameter::After => read.after = Some(cursor(name, value)?),
+                Parameter::Wait => {
+                    read.wait = Duration::from_secs(number(name, value, 0..=WAIT_LIMIT)?);
+                }
             }
         }
         Ok(read)
@@ -116,6 +136,10 @@ fn seconds(name: &str, value: &str) -> Result<i64, ApiError> {
         .map_err(|error| ApiError::field(name, error.to_string()))
 }
 
+fn cursor(name: &str, value: &str) -> Result<Cursor, ApiError> {
+    value.parse().map_err(|_| ApiError::field(name, "it is no cursor of a store"))
+}
+
 fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
     match value {
         "true" => Ok(true),
@@ -144,5 +168,27 @@ mod tests {
         let since = |text| Query::parse(Some(text), &[Parameter::Since]).map(|read| read.since);
         assert_eq!((since("").unwrap(), since("since=2h").unwrap()), (7 * 86_400, 7_200));
         assert!(since("since=yesterday").is_err() && since("since=").is_err());
+    }
+
+    #[test]
+    fn what_is_followed_is_asked_for_by_a_cursor_and_perhaps_a_wait() {
+        let known = [Parameter::After, Parameter::Wait];
+        let read = |query| {
+            let read = Query::parse(Some(query), &known)?;
+            Ok::<_, ApiError>((read.after.map(|after| after.to_string()), read.wait.as_secs()))
+        };
+        let cursor = Some("ab.1.7".to_owned());
+        assert_eq!(read("after=ab.1.7").unwrap(), (cursor.clone(), 0));
+        assert_eq!(read("wait=30&after=ab.1.7").unwrap(), (cursor, 30));
+        for wrong in [
+            "after=x",
+            "after=",
+            "after=ab.1.7&wait=31",
+            "after=a.1.1&after=a.1.2",
+            "wait=-1",
+            "x=1",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

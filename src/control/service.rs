@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{Request, Response, request};
+use http::{Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
@@ -15,7 +15,7 @@ use super::answer::{Answer, Body};
 use super::body;
 use super::call::Call;
 use super::error::ApiError;
-use super::feed::{self, Feed, Wait};
+use super::feed::Feed;
 use super::operation::Operation;
 use super::query::Query;
 use crate::config::Config;
@@ -54,6 +54,15 @@ pub(crate) struct Api {
 struct Head {
     parts: request::Parts,
     peer: Option<IpAddr>,
+}
+
+/// A whole request, and what is known of it before it is carried out.
+struct Asked {
+    head: Head,
+    /// The token that the slow lane found.
+    recognised: Option<TokenId>,
+    query: Query,
+    body: Bytes,
 }
 
 impl Head {
@@ -109,17 +118,31 @@ impl Api {
                 body::check_type(&head.parts.headers)?;
             }
         }
+        let query = Query::parse(head.parts.uri.query(), &operation.query)?;
         let body = body::collect(body).await?;
-        if operation.is_of_feed && operation.path == "/feed/frames" {
-            self.wait_for_changes(&feed::after(head.parts.uri.query())?).await;
+        let asked = Arc::new(Asked { head, recognised, query, body });
+        let answer = self.in_turn(&asked).await?;
+        match &asked.query {
+            // Only whoever may have an answer waits for one.
+            Query { after: Some(after), wait, .. }
+                if answer.status() == StatusCode::NO_CONTENT && !wait.is_zero() =>
+            {
+                self.wait_for_changes(after, *wait).await;
+                self.in_turn(&asked).await
+            }
+            _ => Ok(answer),
         }
+    }
+
+    /// Carries out what is asked, beside the runtime, once there is a place.
+    async fn in_turn(self: &Arc<Self>, asked: &Arc<Asked>) -> Result<Answer, ApiError> {
         let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(ApiError::Busy) };
-        let api = self.clone();
+        let (api, asked) = (self.clone(), asked.clone());
         let called = tokio::task::spawn_blocking(move || {
-            let outcome = api.carry_out(&head, recognised, &body);
+            let outcome = api.carry_out(&asked);
             if let Err(error) = &outcome {
-                api.note(&head, error);
+                api.note(&asked.head, error);
             }
             outcome
         });
@@ -130,13 +153,13 @@ impl Api {
 
     /// Waits until there may be something after the cursor. Without a turn: those who wait hold up
     /// nobody.
-    async fn wait_for_changes(&self, Wait { after, at_most }: &Wait) {
+    async fn wait_for_changes(&self, after: &Cursor, at_most: Duration) {
         let mut reached = self.shared.reached();
         let has_more = |reached: &Option<Cursor>| {
             reached.as_ref().is_none_or(|reached| !reached.is_same_or_before(after))
         };
         // Neither the end of the wait nor that of the follower is an error: there is nothing then.
-        let _ = tokio::time::timeout(*at_most, reached.wait_for(has_more)).await;
+        let _ = tokio::time::timeout(at_most, reached.wait_for(has_more)).await;
     }
 
     /// Decides a first time, before the body is read, and asks the slow lane where it takes that.
@@ -213,19 +236,15 @@ impl Api {
     }
 
     /// Decides again, by what is in force now, and calls the handler with the permit.
-    fn carry_out(
-        &self,
-        head: &Head,
-        recognised: Option<TokenId>,
-        body: &Bytes,
-    ) -> Result<Answer, ApiError> {
+    fn carry_out(&self, asked: &Asked) -> Result<Answer, ApiError> {
+        let Asked { head, recognised, query, body } = asked;
         let live = self.shared.live().clone();
         let facts = head.facts(&live.config);
         let access: Arc<Access> = self.access.under(&live.config);
         let Some(index) = &live.index else { return Err(no_index(&facts).into()) };
         let judged: AccessIndex = access.index(index);
         let now = now();
-        let (permit, own) = match judged.decide(&facts, recognised, now) {
+        let (permit, own) = match judged.decide(&facts, *recognised, now) {
             (Verdict::Allow(permit), own) => (permit, own),
             (Verdict::Deny(denial), _) => return Err(denial.into()),
             // Recognised before, and changed since.
@@ -243,11 +262,7 @@ impl Api {
             limits: &self.limits.under(&live.config.limits),
             path: facts.path,
             headers: &head.parts.headers,
-            query: match operation.is_of_feed {
-                true => Query::default(),
-                false => Query::parse(facts.query, &operation.query)?,
-            },
-            raw_query: facts.query,
+            query,
             body,
             client: facts.client,
             now,

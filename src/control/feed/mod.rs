@@ -10,11 +10,10 @@ mod uses;
 
 use std::path::PathBuf;
 
-pub(super) use frames::{Wait, after};
-
 use self::snapshots::Snapshots;
 use self::uses::Batches;
 use super::operation::Operation;
+use super::query::Parameter;
 use crate::core::permissions::Level;
 use crate::usage::Told;
 
@@ -39,6 +38,7 @@ pub(super) fn operations() -> Vec<Operation> {
             .of_feed(),
         Operation::new("GET", "/feed/frames", "Follow changes", frames::next)
             .needs("Service tokens", Level::Read)
+            .query(&[Parameter::After, Parameter::Wait])
             .of_feed(),
         Operation::new("POST", "/feed/usage", "Tell how tokens were used", uses::record)
             .needs("Service tokens", Level::Read)

@@ -42,9 +42,6 @@ struct Snapshot {
 
 /// The snapshot, or what is still wanted of it.
 pub(super) fn take(call: &Call<'_>) -> Result<Answer, ApiError> {
-    if call.raw_query.is_some() {
-        return Err(ApiError::field("query", "no parameters are known here"));
-    }
     let snapshots = &call.feed.snapshots;
     let wanted = header(call.headers, &IF_RANGE).and_then(|etag| snapshots.find(etag));
     let (snapshot, may_be_part) = match wanted {
