@@ -29,10 +29,11 @@ impl Wire {
         let wire = Self { address, plan: plan.clone(), open: open.clone() };
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                // Before the plan is looked at: whoever changes it then hangs up on this one too.
+                let mut open = open.lock().unwrap();
                 let plan = *plan.lock().unwrap();
                 let server = plan.target.and_then(|target| TcpStream::connect(target).ok());
                 let Some(server) = server else { continue };
-                let mut open = open.lock().unwrap();
                 open.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 drop(open);
                 join(client, server, plan.answers);
