@@ -144,6 +144,13 @@ pub trait Store: Send + Sync {
     /// The database's.
     fn changes_after(&self, cursor: &Cursor, limit: usize) -> Result<Changes, StoreError>;
 
+    /// Whether no more than `limit` changes, and nothing that was stored in bulk, lead on from the
+    /// cursor to where the store is.
+    ///
+    /// # Errors
+    /// The database's.
+    fn leads_on(&self, cursor: &Cursor, limit: u64) -> Result<bool, StoreError>;
+
     /// A number that differs whenever another process or thread has committed: cheap to ask
     /// twenty times a second.
     ///

@@ -7,7 +7,7 @@ use std::io::{BufWriter, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName};
@@ -16,10 +16,10 @@ use crate::control::answer::{Answer, Part};
 use crate::control::call::Call;
 use crate::control::error::ApiError;
 use crate::feed::snapshot;
-use crate::store::{Bulk, Changes, Cursor};
+use crate::store::Cursor;
 
 /// Changes since a snapshot up to which it is handed out again.
-const CHANGES_LIMIT: usize = 10_000;
+const CHANGES_LIMIT: u64 = 10_000;
 /// Bytes of the seal that tell one snapshot from another.
 const TAG_BYTES: usize = 16;
 
@@ -29,6 +29,8 @@ pub(super) struct Snapshots {
     folder: PathBuf,
     /// The newest last; the one before it, for whoever is at it.
     built: Mutex<[Option<Arc<Snapshot>>; 2]>,
+    /// Held while one is built.
+    building: Mutex<()>,
 }
 
 /// A snapshot in a file without a name.
@@ -63,27 +65,39 @@ pub(super) fn take(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 impl Snapshots {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, built: Mutex::default() }
+        Self { folder, built: Mutex::default(), building: Mutex::default() }
     }
 
     fn find(&self, etag: &str) -> Option<Arc<Snapshot>> {
-        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        built.iter().flatten().find(|snapshot| snapshot.etag == etag).cloned()
+        self.built().iter().flatten().find(|snapshot| snapshot.etag == etag).cloned()
     }
 
     /// The newest, or a new one where frames do not lead on from it. Whoever asks meanwhile waits,
     /// and gets the same.
     fn present(&self, call: &Call<'_>) -> Result<Arc<Snapshot>, ApiError> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let [_, Some(newest)] = &*built
-            && leads_on(&newest.cursor, call)?
-        {
-            return Ok(newest.clone());
+        if let Some(newest) = self.newest(call)? {
+            return Ok(newest);
+        }
+        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been built by the time that it is this one's turn.
+        if let Some(newest) = self.newest(call)? {
+            return Ok(newest);
         }
         let snapshot = Arc::new(self.build(call)?);
+        let mut built = self.built();
         built.rotate_left(1);
         built[1] = Some(snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// The newest, where a few frames bring whoever begins with it to where the store is.
+    fn newest(&self, call: &Call<'_>) -> Result<Option<Arc<Snapshot>>, ApiError> {
+        let Some(newest) = self.built()[1].clone() else { return Ok(None) };
+        Ok(call.store.leads_on(&newest.cursor, CHANGES_LIMIT)?.then_some(newest))
+    }
+
+    fn built(&self) -> MutexGuard<'_, [Option<Arc<Snapshot>>; 2]> {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn build(&self, call: &Call<'_>) -> Result<Snapshot, ApiError> {
@@ -103,17 +117,6 @@ impl Snapshots {
         let etag = format!("\"{}-{}\"", header.cursor, hex::encode(tag));
         Ok(Snapshot { file: Arc::new(file), length, cursor: header.cursor, etag })
     }
-}
-
-/// Whether a few frames bring whoever begins at the cursor to where the store is.
-fn leads_on(cursor: &Cursor, call: &Call<'_>) -> Result<bool, ApiError> {
-    Ok(match call.store.changes_after(cursor, CHANGES_LIMIT)? {
-        Changes::Frame { cursor: end, bulk, .. } => {
-            bulk == Bulk::Nothing
-                && end.position().saturating_sub(cursor.position()) < CHANGES_LIMIT as u64
-        }
-        Changes::Rebase => false,
-    })
 }
 
 fn header<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {

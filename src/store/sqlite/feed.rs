@@ -71,11 +71,27 @@ pub(super) fn changes_after(
     Ok(Changes::Frame { records, cursor: Cursor { position, ..end }, bulk })
 }
 
+/// Whether so few changes, and nothing in bulk, lead on from the cursor. Reads none of them.
+pub(super) fn leads_on(
+    connection: &Connection,
+    cursor: &Cursor,
+    limit: u64,
+) -> Result<bool, StoreError> {
+    let end = end(connection)?;
+    if needs_snapshot(cursor, &end) || end.position - cursor.position > limit {
+        return Ok(false);
+    }
+    Ok(!imported_after(connection, cursor.position as i64)?)
+}
+
 /// Whether the follower may not have its snapshot of an import yet.
 fn imported_lately(connection: &Connection, cursor: &Cursor) -> Result<bool, StoreError> {
+    imported_after(connection, cursor.position as i64 - LATELY)
+}
+
+fn imported_after(connection: &Connection, position: i64) -> Result<bool, StoreError> {
     let marker = "SELECT 1 FROM changes WHERE kind = 'rebase' AND position > ?1";
-    let after = cursor.position as i64 - LATELY;
-    Ok(connection.prepare_cached(marker)?.exists([after])?)
+    Ok(connection.prepare_cached(marker)?.exists([position])?)
 }
 
 /// Puts accounts before what is of them: they may have been imported, and so be unknown to a

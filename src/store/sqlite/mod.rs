@@ -207,6 +207,10 @@ impl Store for SqliteStore {
         self.readers.read(|connection| feed::changes_after(connection, cursor, limit))
     }
 
+    fn leads_on(&self, cursor: &Cursor, limit: u64) -> Result<bool, StoreError> {
+        self.readers.read(|connection| feed::leads_on(connection, cursor, limit))
+    }
+
     fn data_version(&self) -> Result<u64, StoreError> {
         self.readers.data_version()
     }

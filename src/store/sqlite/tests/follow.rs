@@ -15,6 +15,23 @@ fn nothing_new_is_an_empty_frame_at_the_same_place() {
 }
 
 #[test]
+fn a_cursor_leads_on_by_few_changes_and_past_nothing_in_bulk() {
+    let fixture = Fixture::new();
+    let cursor = fixture.cursor();
+    let leads_on = |cursor: &Cursor, limit| fixture.store.leads_on(cursor, limit).unwrap();
+    assert!(leads_on(&cursor, 0));
+    fixture.create(token(1, 1));
+    assert!(!leads_on(&cursor, 0) && leads_on(&cursor, 9));
+    let [epoch, position] = [cursor.epoch(), cursor.position()];
+    for (epoch, position) in [(epoch + 1, position), (epoch, position + 99)] {
+        let other = Cursor::new(cursor.store().to_owned(), epoch, position).unwrap();
+        assert!(!leads_on(&other, 999), "{other}");
+    }
+    fixture.store.rebase().unwrap();
+    assert!(!leads_on(&cursor, 9) && leads_on(&fixture.cursor(), 9));
+}
+
+#[test]
 fn a_frame_holds_the_present_state_of_each_thing_once() {
     let fixture = Fixture::new();
     let cursor = fixture.cursor();
