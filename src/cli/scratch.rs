@@ -1,9 +1,8 @@
 //! A copy of the store on which a command can be tried.
 
-use std::path::Path;
-
 use super::exit::Failure;
 use super::session::store_path;
+use super::whole_file::folder_of;
 use crate::config::Config;
 use crate::store::SqliteStore;
 
@@ -16,8 +15,7 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Copies the store beside itself, where there is room for it and nobody else may look.
     pub(super) fn of(store: &SqliteStore, config: &Config) -> Result<Self, Failure> {
-        let beside = store_path(config)?.parent().filter(|path| !path.as_os_str().is_empty());
-        let beside = beside.unwrap_or(Path::new("."));
+        let beside = folder_of(store_path(config)?);
         let folder = tempfile::Builder::new()
             .prefix(".portcullis-dry-run-")
             .tempdir_in(beside)

@@ -81,8 +81,6 @@ pub struct Follower {
     start: Start,
     fold_limit: fn(usize) -> usize,
     cursor: Option<Cursor>,
-    /// The last place that was ever in force: nothing before it is put in force.
-    reached: Option<Cursor>,
     /// Something changed that is not in the index yet, perhaps since the source failed on the way.
     behind: bool,
     /// A bulk import that is not in the index yet.
@@ -122,7 +120,6 @@ impl Follower {
         requests: mpsc::Receiver<Reconfiguration>,
         start: Start,
     ) -> Self {
-        let reached = source.reached();
         Self {
             shared: Arc::new(Shared::new(config, &*source)),
             source,
@@ -131,7 +128,6 @@ impl Follower {
             start,
             fold_limit,
             cursor: None,
-            reached,
             behind: false,
             import: None,
             folding: None,
@@ -278,7 +274,7 @@ impl Follower {
     /// Applies what the index in force has and the one that was built has not: few frames, since
     /// it had caught up a moment ago.
     fn level(&mut self, mut built: Built) -> Result<Built, FeedError> {
-        let Some(reached) = self.reached.clone() else { return Ok(built) };
+        let Some(reached) = self.shared.reached.borrow().clone() else { return Ok(built) };
         while built.cursor.is_before(&reached) && built.catch_up(&mut *self.source)? {}
         if built.cursor.is_before(&reached) {
             return Err(FeedError::WentBack { now: built.cursor, reached });
@@ -287,7 +283,6 @@ impl Follower {
     }
 
     fn reach(&mut self, cursor: Cursor) {
-        self.reached = Some(cursor.clone());
         self.shared.reached.send_replace(Some(cursor.clone()));
         self.cursor = Some(cursor);
     }

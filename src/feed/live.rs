@@ -25,7 +25,8 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Shared {
     pub(super) live: ArcSwap<Live>,
-    /// Where in the source's history what is in force is.
+    /// The last place in the source's history that was ever in force, also before this process
+    /// began: nothing before it is put in force.
     pub(super) reached: watch::Sender<Option<Cursor>>,
     pub(super) status: FeedStatus,
 }
@@ -34,7 +35,7 @@ impl Shared {
     pub(super) fn new(config: Arc<Config>, source: &dyn Source) -> Self {
         Self {
             live: ArcSwap::from_pointee(Live { config, index: None }),
-            reached: watch::Sender::new(None),
+            reached: watch::Sender::new(source.reached()),
             status: FeedStatus {
                 started: Instant::now(),
                 source: source.name(),
@@ -50,7 +51,7 @@ impl Shared {
         self.live.load()
     }
 
-    /// Where in the source's history what is in force is, to wait for something new.
+    /// The last place in the source's history that was in force, to wait for something new.
     pub(crate) fn reached(&self) -> watch::Receiver<Option<Cursor>> {
         self.reached.subscribe()
     }

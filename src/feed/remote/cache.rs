@@ -7,12 +7,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
@@ -24,6 +24,7 @@ use crate::core::record::Record;
 use crate::feed::{FeedError, Frame, snapshot};
 use crate::observe::metrics::Metrics;
 use crate::store::Cursor;
+use crate::time::now;
 
 /// Bytes of frames that wait for the disk; with more, a snapshot makes up for them.
 const UNSAVED_BYTES_LIMIT: usize = 16 * 1024 * 1024;
@@ -46,6 +47,8 @@ pub(super) struct Cache {
     end: Option<Cursor>,
     /// Bytes of the frames on the disk that are whole.
     length: u64,
+    /// Those frames, for a process that begins with them.
+    found: VecDeque<Frame>,
     /// Frames in force that are not on the disk, the oldest first.
     unsaved: VecDeque<Unsaved>,
     /// Something is missing between what is on the disk and them.
@@ -84,6 +87,7 @@ impl Cache {
             end: snapshot.clone(),
             snapshot,
             length: 0,
+            found: VecDeque::new(),
             unsaved: VecDeque::new(),
             gap: false,
             behind: false,
@@ -96,7 +100,7 @@ impl Cache {
     /// How long ago it was last known to be everything; `None` where there is nothing to begin with.
     pub(super) fn age(&self) -> Option<Duration> {
         self.snapshot.as_ref()?;
-        let past = now().saturating_sub(self.folder.seen()?);
+        let past = now().0.saturating_sub(self.folder.seen()?);
         (past >= -CLOCK_TOLERANCE_SECONDS).then(|| Duration::from_secs(past.max(0) as u64))
     }
 
@@ -105,9 +109,15 @@ impl Cache {
         self.end.as_ref()
     }
 
-    /// Hands the records of the snapshot over, and keeps the frames since for later.
+    /// What was found is not what a process begins with.
+    pub(super) fn pass_over(&mut self) {
+        self.found = VecDeque::new();
+    }
+
+    /// Hands the records of the snapshot over, and the frames since for later. Once: they are not
+    /// kept here.
     pub(super) fn boot(
-        &self,
+        &mut self,
         keys: &DigestKeys,
         sink: &mut dyn FnMut(Record) -> Result<(), FeedError>,
     ) -> Result<Boot, FeedError> {
@@ -121,11 +131,7 @@ impl Cache {
         for record in &mut records {
             sink(record.map_err(|error| unusable(&error))?)?;
         }
-        let mut frames = VecDeque::new();
-        let log = self.folder.frames().map_err(|error| unusable(&error))?;
-        scan(&log, keys, &header.cursor, |_, frame| frames.push_back(frame))
-            .map_err(|error| unusable(&error))?;
-        Ok(Boot { cursor: header.cursor, frames })
+        Ok(Boot { cursor: header.cursor, frames: std::mem::take(&mut self.found) })
     }
 
     /// Whether a snapshot may take the place of the one that is here.
@@ -194,7 +200,7 @@ impl Cache {
     /// Notes that everything is here now.
     fn note(&mut self) {
         self.noted = Some(Instant::now());
-        if let Err(error) = self.folder.note_seen(now()) {
+        if let Err(error) = self.folder.note_seen(now().0) {
             tracing::warn!(%error, "the cache could not be noted as up to date");
         }
     }
@@ -221,7 +227,7 @@ impl Cache {
     fn take_in(&mut self, keys: &DigestKeys) -> io::Result<()> {
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let log = self.folder.frames()?;
-        let (end, length) = scan(&log, keys, snapshot, |_, _| {})?;
+        let (end, length) = scan(&log, keys, snapshot, |_, frame| self.found.push_back(frame))?;
         (self.end, self.length) = (Some(end), length);
         Ok(())
     }
@@ -289,9 +295,8 @@ fn scan(
     start: &Cursor,
     mut each: impl FnMut(Range<u64>, Frame),
 ) -> io::Result<(Cursor, u64)> {
-    let mut input = log;
-    input.seek(SeekFrom::Start(0))?;
-    let mut input = Counted { input: BufReader::new(input), count: 0 };
+    let mut input = BufReader::new(log);
+    input.rewind()?;
     let (mut end, mut whole) = (start.clone(), 0);
     loop {
         let (after, frame) = match snapshot::read_frame(&mut input, keys) {
@@ -303,33 +308,15 @@ fn scan(
                 return Ok((end, whole));
             }
         };
+        let after_it = input.stream_position()?;
         let alike = (frame.cursor.store(), frame.cursor.epoch()) == (end.store(), end.epoch());
         if alike && !frame.cursor.is_same_or_before(&end) {
             if after > end.position() {
                 return Ok((end, whole));
             }
             end = frame.cursor.clone();
-            each(whole..input.count, frame);
+            each(whole..after_it, frame);
         }
-        whole = input.count;
+        whole = after_it;
     }
-}
-
-/// Input of which the bytes are counted.
-struct Counted<R> {
-    input: R,
-    count: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        self.count += count as u64;
-        Ok(count)
-    }
-}
-
-/// Seconds since the Unix epoch.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64
 }

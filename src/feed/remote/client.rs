@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use crate::config::{Endpoint, Feed};
 use crate::core::token::Secret;
 use crate::feed::FeedError;
+use crate::feed::snapshot::FRAME_BYTES_LIMIT;
 use crate::store::Cursor;
 use crate::stream::Stream;
 use crate::tls::ClientTls;
@@ -27,8 +28,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// To the head of a snapshot, which the control builds first.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
-/// Most bytes of a frame.
-const FRAME_BYTES_LIMIT: usize = 64 * 1024 * 1024;
 
 /// What a poll comes to.
 #[derive(Debug)]
@@ -50,10 +49,14 @@ pub(super) enum Posted {
     Refused(StatusCode),
 }
 
-/// A connection to the control, where there is one, and whom it is for.
+/// A line to the control, and what drives it.
 pub(super) struct Client {
-    /// `None` in a handle that only carries the connection.
-    runtime: Option<Runtime>,
+    runtime: Runtime,
+    line: Line,
+}
+
+/// A connection to the control, where there is one, and whom it is for.
+pub(super) struct Line {
     target: Arc<Target>,
     connection: Option<SendRequest<Full<Bytes>>>,
 }
@@ -77,23 +80,25 @@ impl Client {
         let authority = if is_v6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let authority = HeaderValue::from_str(&authority).map_err(io::Error::other)?;
         let (host, tls, token) = (host.clone(), tls.clone(), token.clone());
-        let target = Target { host, port: *port, tls, authority, token };
+        let target = Arc::new(Target { host, port: *port, tls, authority, token });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime: Some(runtime), target: Arc::new(target), connection: None })
+        Ok(Self { runtime, line: Line { target, connection: None } })
     }
 
-    /// The connection, for a future of its own that [`Self::drive`] goes on with.
-    pub(super) fn take(&mut self) -> Self {
-        Self { runtime: None, target: self.target.clone(), connection: self.connection.take() }
+    /// The line, for a future of its own that [`Self::drive`] goes on with. What is left is one
+    /// without a connection.
+    pub(super) fn take(&mut self) -> Line {
+        let Line { target, connection } = &mut self.line;
+        Line { target: target.clone(), connection: connection.take() }
     }
 
-    pub(super) fn put_back(&mut self, client: Self) {
-        self.connection = client.connection;
+    pub(super) fn put_back(&mut self, line: Line) {
+        self.line = line;
     }
 
     /// Closes the connection.
     pub(super) fn hang_up(&mut self) {
-        self.connection = None;
+        self.line.hang_up();
     }
 
     /// Goes on with a future for a while: its outcome, or the future.
@@ -109,32 +114,75 @@ impl Client {
     }
 
     pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
-        let runtime =
-            self.runtime.as_ref().expect("invariant: only a handle that was taken has none");
-        runtime.block_on(future)
+        self.runtime.block_on(future)
     }
 
     /// What comes after the cursor, waiting for it no longer than that.
     pub(super) fn poll(&mut self, cursor: &Cursor, wait: Duration) -> Result<Polled, FeedError> {
-        let polling = self.take();
-        let (client, polled) = self.block_on(polling.poll_for(cursor, wait));
-        self.put_back(client);
-        polled
+        self.runtime.block_on(self.line.poll(cursor, wait))
     }
 
-    /// The same, as a future that has the connection meanwhile.
-    pub(super) async fn poll_for(
-        mut self,
+    /// The snapshot from this byte on: its tag and the response.
+    pub(super) fn snapshot(
+        &mut self,
+        from: u64,
+        etag: Option<&str>,
+    ) -> Result<(String, Response<Incoming>), FeedError> {
+        let mut request = self.line.request(Method::GET, "/feed/snapshot", Bytes::new());
+        let wanted = match etag {
+            Some(etag) => {
+                let headers = request.headers_mut();
+                headers.insert(RANGE, value(&format!("bytes={from}-"))?);
+                headers.insert(IF_RANGE, value(etag)?);
+                StatusCode::PARTIAL_CONTENT
+            }
+            None => StatusCode::OK,
+        };
+        let response = self.runtime.block_on(self.line.send_within(SNAPSHOT_TIMEOUT, request))?;
+        let status = response.status();
+        if etag.is_some() && status == StatusCode::OK {
+            return Err(control("the snapshot is another one by now"));
+        }
+        if status != wanted {
+            return Err(said(status));
+        }
+        let etag = response.headers().get(http::header::ETAG).and_then(|tag| tag.to_str().ok());
+        let etag = etag.ok_or_else(|| control("it tells no tag of the snapshot"))?.to_owned();
+        Ok((etag, response))
+    }
+
+    /// Sends a document. What may go better another time is an error.
+    pub(super) fn post(&mut self, path: &str, body: Bytes) -> Result<Posted, FeedError> {
+        let mut request = self.line.request(Method::POST, path, body);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let response = self.runtime.block_on(self.line.send_within(ANSWER_TIMEOUT, request))?;
+        let status = response.status();
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Posted::Taken);
+        }
+        // What it says is for people.
+        self.hang_up();
+        match status {
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Posted::Refused(status)),
+            _ => Err(said(status)),
+        }
+    }
+}
+
+impl Line {
+    /// What comes after the cursor, waiting for it no longer than that.
+    pub(super) async fn poll(
+        &mut self,
         cursor: &Cursor,
         wait: Duration,
-    ) -> (Self, Result<Polled, FeedError>) {
+    ) -> Result<Polled, FeedError> {
         let path = format!("/feed/frames?after={cursor}&wait={}", wait.as_secs());
         let polled = tokio::time::timeout(wait + ANSWER_TIMEOUT, self.polled(&path)).await;
         let polled = polled.unwrap_or_else(|_| Err(control("it does not answer")));
         if polled.is_err() {
             self.hang_up();
         }
-        (self, polled)
+        polled
     }
 
     async fn polled(&mut self, path: &str) -> Result<Polled, FeedError> {
@@ -156,60 +204,8 @@ impl Client {
         }
     }
 
-    /// The snapshot from this byte on: its tag and the response.
-    pub(super) fn snapshot(
-        &mut self,
-        from: u64,
-        etag: Option<&str>,
-    ) -> Result<(String, Response<Incoming>), FeedError> {
-        let mut request = self.request(Method::GET, "/feed/snapshot", Bytes::new());
-        let wanted = match etag {
-            Some(etag) => {
-                let headers = request.headers_mut();
-                headers.insert(RANGE, value(&format!("bytes={from}-"))?);
-                headers.insert(IF_RANGE, value(etag)?);
-                StatusCode::PARTIAL_CONTENT
-            }
-            None => StatusCode::OK,
-        };
-        let mut client = self.take();
-        let response = self.block_on(async {
-            let sending = tokio::time::timeout(SNAPSHOT_TIMEOUT, client.send(request));
-            sending.await.unwrap_or_else(|_| Err(control("it does not answer")))
-        })?;
-        self.put_back(client);
-        let status = response.status();
-        if etag.is_some() && status == StatusCode::OK {
-            return Err(control("the snapshot is another one by now"));
-        }
-        if status != wanted {
-            return Err(said(status));
-        }
-        let etag = response.headers().get(http::header::ETAG).and_then(|tag| tag.to_str().ok());
-        let etag = etag.ok_or_else(|| control("it tells no tag of the snapshot"))?.to_owned();
-        Ok((etag, response))
-    }
-
-    /// Sends a document. What may go better another time is an error.
-    pub(super) fn post(&mut self, path: &str, body: Bytes) -> Result<Posted, FeedError> {
-        let mut request = self.request(Method::POST, path, body);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut client = self.take();
-        let sent = self.block_on(async {
-            let sending = tokio::time::timeout(ANSWER_TIMEOUT, client.send(request));
-            sending.await.unwrap_or_else(|_| Err(control("it does not answer")))
-        });
-        let response = sent?;
-        match response.status() {
-            StatusCode::NO_CONTENT => {
-                self.put_back(client);
-                Ok(Posted::Taken)
-            }
-            status @ (StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE) => {
-                Ok(Posted::Refused(status))
-            }
-            status => Err(said(status)),
-        }
+    fn hang_up(&mut self) {
+        self.connection = None;
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Request<Full<Bytes>> {
@@ -224,6 +220,15 @@ impl Client {
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
         request
+    }
+
+    async fn send_within(
+        &mut self,
+        limit: Duration,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, FeedError> {
+        let sent = tokio::time::timeout(limit, self.send(request)).await;
+        sent.unwrap_or_else(|_| Err(control("it does not answer")))
     }
 
     /// Sends on the connection that is there, or on a new one: also where the control had just

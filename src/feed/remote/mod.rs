@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use self::cache::{Boot, Cache};
-use self::client::{Client, Polled};
+use self::client::{Client, Line, Polled};
 use self::download::{Download, Tee};
 use super::{FeedError, Frame, Next, Source, snapshot};
 use crate::config::Feed;
@@ -85,7 +85,7 @@ impl Common {
 }
 
 /// A poll that goes on.
-type Pending = Pin<Box<dyn Future<Output = (Cursor, Client, Result<Polled, FeedError>)> + Send>>;
+type Pending = Pin<Box<dyn Future<Output = (Cursor, Line, Result<Polled, FeedError>)> + Send>>;
 
 impl Remote {
     /// Takes the cache over.
@@ -97,7 +97,7 @@ impl Remote {
         keys: Arc<ArcSwap<DigestKeys>>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let cache = Cache::open(&settings.cache, &keys.load(), metrics)?;
+        let mut cache = Cache::open(&settings.cache, &keys.load(), metrics)?;
         let age = cache.age();
         let is_usable = age.is_some_and(|age| age <= settings.max_boot_age);
         match age {
@@ -109,6 +109,9 @@ impl Remote {
                 );
             }
             None => tracing::info!("there is no cache to begin with: waiting for the control"),
+        }
+        if !is_usable {
+            cache.pass_over();
         }
         let common = Common {
             settings: settings.clone(),
@@ -258,10 +261,10 @@ impl Source for Remote {
         let pending = match self.pending.take() {
             Some(pending) => pending,
             None => {
-                let client = self.client.take();
+                let mut line = self.client.take();
                 Box::pin(async move {
-                    let (client, polled) = client.poll_for(&cursor, POLL_WAIT).await;
-                    (cursor, client, polled)
+                    let polled = line.poll(&cursor, POLL_WAIT).await;
+                    (cursor, line, polled)
                 })
             }
         };
@@ -270,8 +273,8 @@ impl Source for Remote {
                 self.pending = Some(pending);
                 Ok(false)
             }
-            Ok((after, client, polled)) => {
-                self.client.put_back(client);
+            Ok((after, line, polled)) => {
+                self.client.put_back(line);
                 match polled? {
                     Polled::Nothing => {
                         self.confirmed = Some(Instant::now());

@@ -12,7 +12,7 @@ use crate::feed::Frame;
 const FRAME_RECORDS_LIMIT: usize = 4_096;
 
 /// Most bytes of a frame that are read.
-const FRAME_BYTES_LIMIT: u64 = 64 * 1024 * 1024;
+pub(in crate::feed) const FRAME_BYTES_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Writes a frame that goes on from position `after` of the same store and epoch.
 ///
@@ -44,7 +44,7 @@ pub fn read_frame<R: Read>(
     input: R,
     keys: &DigestKeys,
 ) -> Result<Option<(u64, Frame)>, SnapshotError> {
-    let Some(mut body) = reader::Body::begin(input.take(FRAME_BYTES_LIMIT))? else {
+    let Some(mut body) = reader::Body::begin(input.take(FRAME_BYTES_LIMIT as u64))? else {
         return Ok(None);
     };
     let head = body.head(Kind::Frame, |from| Ok((from.code()?, from.number()?)))?;

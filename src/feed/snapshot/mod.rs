@@ -29,6 +29,7 @@ mod tests;
 
 use std::io;
 
+pub(in crate::feed) use frame::FRAME_BYTES_LIMIT;
 pub use frame::{read_frame, write_frame};
 pub use reader::{Records, inspect, read};
 pub use writer::{SnapshotWriter, write, write_store};

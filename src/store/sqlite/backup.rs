@@ -8,7 +8,7 @@ use super::feed;
 use super::schema::{self, Purpose};
 use super::views;
 use crate::core::record::Timestamp;
-use crate::store::{Cursor, StoreError};
+use crate::store::{Contents, Cursor, StoreError};
 
 /// Where `meta` of a backup keeps when it was made.
 const MADE_AT: &str = "backup_made_at";
@@ -63,19 +63,15 @@ pub(super) fn take_in(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// What is in the copy of a backup. It must be of the present schema.
 pub(super) fn facts(connection: &Connection) -> Result<BackupFacts, StoreError> {
-    let count = |table: &str| {
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
-            Ok(row.get::<_, i64>(0)? as u64)
-        })
-    };
+    let Contents { cursor, accounts, tokens, ids: _ } = feed::contents(connection)?;
     let made_at: Option<String> = connection
         .query_row("SELECT value FROM meta WHERE key = ?1", [MADE_AT], |row| row.get(0))
         .optional()?;
     Ok(BackupFacts {
-        cursor: feed::end(connection)?,
+        cursor,
         made_at: made_at.and_then(|text| text.parse().ok()).map(Timestamp),
-        accounts: count("accounts")?,
-        tokens: count("tokens")?,
+        accounts,
+        tokens,
         key_ids: views::collect(
             connection,
             "SELECT DISTINCT key_id FROM tokens WHERE key_id IS NOT NULL AND state = 'active'

@@ -2,7 +2,6 @@
 //! place in the change log, or nothing at all.
 
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
@@ -59,7 +58,7 @@ impl<'a> Executor<'a> {
         actor: &'a Actor,
         trail: Trail<'a>,
     ) -> Self {
-        let now = now();
+        let now = crate::time::now().0;
         let (tally, remembered) = (Tally::default(), Remembered::default());
         Self { connection, rules, actor, now, marker: None, trail, tally, remembered }
     }
@@ -305,10 +304,4 @@ fn checks_before_it_writes(command: &Command) -> bool {
 
 fn ended_early() -> StoreError {
     StoreError::Database("the transaction ended early; nothing was stored".to_owned())
-}
-
-/// Seconds since the Unix epoch; a clock before it counts as the epoch.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
