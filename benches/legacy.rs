@@ -84,7 +84,7 @@ fn lane(criterion: &mut Criterion) {
     });
     let right = request(RIGHT);
     let verdict = runtime.block_on(lane.verify(again(&right)));
-    assert_eq!(verdict, LaneVerdict::Matched { token_id: 1, version: 1 });
+    assert_eq!(verdict, LaneVerdict::Matched { token_id: 1, version: 1, ends: None });
     group.bench_function("remembered", |bencher| {
         bencher.iter(|| lane.remembered(black_box(&right.digest)).unwrap());
     });

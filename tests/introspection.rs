@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::support::events::{CUT, cut, events, listening};
 use crate::support::upstream::read_request;
 use crate::support::world::{JOBS, SERVICE, legacy_line, token_line, token_line_of};
 use crate::support::{
@@ -91,7 +92,14 @@ fn start(settings: &[(&str, &str)]) -> (Home, Upstream, Issuer, Gate) {
 }
 
 fn start_with(lines: &str, settings: &[(&str, &str)]) -> (Home, Upstream, Issuer, Gate) {
-    let upstream = Upstream::start();
+    start_before(Upstream::start(), lines, settings)
+}
+
+fn start_before(
+    upstream: Upstream,
+    lines: &str,
+    settings: &[(&str, &str)],
+) -> (Home, Upstream, Issuer, Gate) {
     let mut home = Home::empty();
     let issuer = Issuer::start(&home);
     home.write("client.secret", SECRET);
@@ -228,6 +236,30 @@ fn a_local_revocation_wins_and_exp_ends_what_is_remembered() {
         (gate.status(JOBS, &user) == 401).then_some(())
     });
     assert_eq!(gate.status(JOBS, &user), 401);
+}
+
+#[test]
+fn a_stream_ends_with_the_answer_that_it_was_let_through_by() {
+    let lines = format!("{ACCOUNTS}{}", remote("of account 1", ""));
+    let (_home, _upstream, issuer, gate) = start_before(events(), &lines, &[]);
+    let issued = Instant::now();
+    let short = issuer.issue("one", "jobs", 3);
+    let long = issuer.issue("one", "jobs", 3600);
+    // The first by what the server said just now, the second by what is remembered of it.
+    let mut streams = [(); 2].map(|()| listening(&gate, &short));
+    let mut other = listening(&gate, &long);
+    for stream in &mut streams {
+        let (_, is_whole) = cut(stream);
+        assert!(!is_whole && issued.elapsed() >= Duration::from_secs(2), "{:?}", issued.elapsed());
+    }
+    assert!(issued.elapsed() < Duration::from_secs(4) + CUT, "{:?}", issued.elapsed());
+    assert_eq!(issuer.seen(), [short, long]);
+    other.take(1000);
+    let is_counted = || {
+        let count = gate.metrics().sum("portcullis_streams_cut_total", &[("reason", "expired")]);
+        (count == 2.0).then_some(())
+    };
+    eventually("both are counted", is_counted);
 }
 
 #[test]

@@ -1,61 +1,20 @@
 //! Streams follow their token: what goes on for long is cut within a second when its token is
 //! revoked, expires, or is used from where it may not be any more. gRPC with grpcio at both ends.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::events::{CUT, cut, events, listening};
 use crate::support::tools::{curl, succeed};
-use crate::support::upstream::read_request;
 use crate::support::world::{FOREIGN, SERVICE};
-use crate::support::{Connection, Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture};
-
-/// How long a stream may go on once its token is not valid any more.
-const CUT: Duration = Duration::from_secs(1);
-
-/// An upstream of server-sent events, one every 20 ms for as long as somebody listens.
-fn events() -> Upstream {
-    Upstream::raw(|mut stream| {
-        let mut buffer = Vec::new();
-        while read_request(&mut stream, &mut buffer).is_some() {
-            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
-                        transfer-encoding: chunked\r\n\r\n";
-            let _ = stream.write_all(head.as_bytes());
-            while send_event(&mut stream).is_ok() {
-                std::thread::park_timeout(Duration::from_millis(20));
-            }
-        }
-    })
-}
-
-fn send_event(stream: &mut TcpStream) -> std::io::Result<()> {
-    stream.write_all(b"9\r\ndata: x\n\n\r\n")
-}
+use crate::support::{Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture};
 
 fn start(upstream: &Upstream) -> (Home, Gate) {
     let mut home = Home::new();
     home.forward_to(upstream.address());
     let gate = Gate::start(&home);
     (home, gate)
-}
-
-/// A connection on which events come in.
-fn listening(gate: &Gate, token: &str) -> Connection {
-    let mut connection = eventually("a token that was just made is in force", || {
-        let mut connection = gate.connect();
-        connection.write(&Request::get("/free/events").token(token).bytes());
-        connection.read_head().unwrap().starts_with("HTTP/1.1 200").then_some(connection)
-    });
-    connection.take(28);
-    connection
-}
-
-/// Reads to the end; how long that took, and whether it was the end of the body.
-fn cut(connection: &mut Connection) -> (Duration, bool) {
-    let began = Instant::now();
-    let rest = connection.rest();
-    (began.elapsed(), rest.ends_with(b"0\r\n\r\n"))
 }
 
 #[test]

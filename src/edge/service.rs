@@ -18,10 +18,10 @@ use crate::core::decide::{decide_recalling, resume};
 use crate::core::digest::Digest;
 use crate::core::facts::Facts;
 use crate::core::index::Index;
-use crate::core::record::TokenId;
+use crate::core::record::Timestamp;
 use crate::core::token::Secret;
 use crate::core::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
-use crate::legacy::{LaneVerdict, VerifyRequest};
+use crate::legacy::{LaneVerdict, Remembered, VerifyRequest};
 use crate::observe::metrics::Origin;
 use crate::proxy::{Content, Forwarding, Identity, Plan, Pool, forward};
 use crate::time::now;
@@ -202,19 +202,24 @@ fn first(worker: &Worker, connection: &Connection, asked: &Asked) -> First {
         let refused = refuse(worker, &setup, &facts, denial, RETRY_AFTER_SECONDS, *started);
         return First::Decided(refused);
     };
-    let recall = |digest: &Digest| remembered(worker, index, digest);
+    let mut ends = None;
+    let recall = |digest: &Digest| {
+        let remembered = remembered(worker, index, digest)?;
+        ends = remembered.ends;
+        Some(remembered.token_id)
+    };
     let verdict = match decide_recalling(index, &facts, now(), recall) {
         Verdict::Slow(request) => return slow(worker, &setup, &facts, request, *started),
         verdict => verdict,
     };
-    First::Decided(conclude(worker, connection, asked, &setup, &facts, verdict))
+    First::Decided(conclude(worker, connection, asked, &setup, &facts, (verdict, ends)))
 }
 
-/// The token that the lane remembers this secret to be, unless it has changed since.
-fn remembered(worker: &Worker, index: &Index, digest: &Digest) -> Option<TokenId> {
+/// What the lane remembers this secret to be, unless that has changed since.
+fn remembered(worker: &Worker, index: &Index, digest: &Digest) -> Option<Remembered> {
     let remembered = worker.lane.load().as_ref()?.remembered(digest)?;
     let current = index.slow_version(remembered.token_id) == Some(remembered.version);
-    current.then_some(remembered.token_id)
+    current.then_some(remembered)
 }
 
 fn slow(
@@ -257,9 +262,9 @@ async fn ask_lane(worker: &Worker, connection: &Connection, asked: &Asked, slow:
         refuse(worker, &setup, &facts, deny(&facts, reason, Lane::Slow), retry_after, *started)
     };
     match (verdict, &live.index) {
-        (LaneVerdict::Matched { token_id, .. }, Some(index)) => {
+        (LaneVerdict::Matched { token_id, ends, .. }, Some(index)) => {
             let verdict = resume(index, &facts, token_id, Lane::Slow, now());
-            conclude(worker, connection, asked, &setup, &facts, verdict)
+            conclude(worker, connection, asked, &setup, &facts, (verdict, ends))
         }
         (LaneVerdict::Matched { .. }, None) => refuse(Reason::NoIndex, RETRY_AFTER_SECONDS),
         (LaneVerdict::Mismatch, _) => refuse(Reason::LegacyMismatch, RETRY_AFTER_SECONDS),
@@ -276,13 +281,14 @@ async fn ask_lane(worker: &Worker, connection: &Connection, asked: &Asked, slow:
     }
 }
 
+/// What a verdict comes to. It holds until the time beside it, where the slow lane says one.
 fn conclude(
     worker: &Worker,
     connection: &Connection,
     asked: &Asked,
     setup: &Setup,
     facts: &Facts<'_>,
-    verdict: Verdict<'_>,
+    (verdict, ends): (Verdict<'_>, Option<Timestamp>),
 ) -> Decided {
     let started = asked.started;
     match verdict {
@@ -297,8 +303,9 @@ fn conclude(
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
             let client = facts.client.map(|client| connection.client_text(client));
             let certificate = connection.certificate();
-            let followed =
-                permit.token().and_then(|token| Followed::new(&asked.head, facts, token.id()));
+            let followed = permit
+                .token()
+                .and_then(|token| Followed::new(&asked.head, facts, token.id(), ends));
             let plan = Plan {
                 client,
                 certificate,

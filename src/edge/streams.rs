@@ -2,7 +2,8 @@
 //!
 //! A response of unknown length, a gRPC call or an upgraded connection can go on for hours, and
 //! was decided about once. Each is kept here with what it was decided by, and is decided again, by
-//! the newest index and the time, at least twice a second. One that would be refused now is cut.
+//! the newest index and the time, at least twice a second. One that would be refused now is cut, and
+//! so is one whose token a remote endpoint took for valid until now.
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use crate::core::decide::{decide, resume};
 use crate::core::facts::{Credential, Facts};
 use crate::core::index::Index;
 use crate::core::record::{Timestamp, TokenId};
-use crate::core::verdict::{Denial, Lane, Verdict};
+use crate::core::verdict::{Denial, Lane, Reason, Verdict};
 
 /// Looks, of which there are twenty a second, until every stream was decided about again.
 const LOOKS: usize = 10;
@@ -67,6 +68,8 @@ pub(crate) struct Followed {
     credential: HeaderValue,
     in_authorization: bool,
     token: TokenId,
+    /// First second at which what the slow lane found no longer holds.
+    ends: Option<Timestamp>,
     method: Method,
     uri: Uri,
     host: Option<HeaderValue>,
@@ -78,7 +81,12 @@ pub(crate) struct Followed {
 
 impl Followed {
     /// What a request was let through by. `None` where there is no credential.
-    pub(crate) fn new(head: &request::Parts, facts: &Facts<'_>, token: TokenId) -> Option<Self> {
+    pub(crate) fn new(
+        head: &request::Parts,
+        facts: &Facts<'_>,
+        token: TokenId,
+        ends: Option<Timestamp>,
+    ) -> Option<Self> {
         let (credential, in_authorization) = match facts.credential {
             Credential::Authorization(value) => (value, true),
             Credential::Header(value) => (value, false),
@@ -92,6 +100,7 @@ impl Followed {
             credential,
             in_authorization,
             token,
+            ends,
             method: head.method.clone(),
             uri: head.uri.clone(),
             host: head.headers.get(HOST).cloned(),
@@ -143,7 +152,11 @@ impl Followed {
         };
         match verdict {
             Verdict::Deny(denial) => Some(denial),
-            Verdict::Allow(_) | Verdict::Slow(_) => None,
+            Verdict::Allow(permit) => {
+                let is_over = self.ends.is_some_and(|ends| ends <= now);
+                is_over.then(|| permit.refuse(Reason::Expired, &facts))
+            }
+            Verdict::Slow(_) => None,
         }
     }
 

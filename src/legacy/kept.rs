@@ -58,8 +58,8 @@ impl Kept {
     pub(super) fn keep(&self, job: &Job, finding: &Finding) {
         let now = Instant::now();
         match finding.verdict {
-            LaneVerdict::Matched { token_id, version } => {
-                let remembered = Remembered { token_id, version };
+            LaneVerdict::Matched { token_id, version, ends } => {
+                let remembered = Remembered { token_id, version, ends };
                 self.memory.remember(job.landing.digest(), remembered, now, finding.until);
                 self.stats.note_match(token_id, &job.secret);
             }

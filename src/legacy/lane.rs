@@ -26,7 +26,7 @@ use crate::cgroup;
 use crate::config::Legacy;
 use crate::core::digest::Digest;
 use crate::core::index::Candidate;
-use crate::core::record::TokenId;
+use crate::core::record::{Timestamp, TokenId};
 use crate::core::token::Secret;
 
 /// Most successes that are remembered at a time; about 150 bytes each.
@@ -54,6 +54,8 @@ pub enum LaneVerdict {
         token_id: TokenId,
         /// The candidate's version.
         version: u64,
+        /// First second at which that no longer holds, where a remote endpoint says one.
+        ends: Option<Timestamp>,
     },
     /// The secret is none of the candidates'. Remembered for a short time.
     Mismatch,
@@ -242,13 +244,15 @@ impl Drop for Lane {
 
 impl Remembered {
     fn matched(self) -> LaneVerdict {
-        LaneVerdict::Matched { token_id: self.token_id, version: self.version }
+        let Self { token_id, version, ends } = self;
+        LaneVerdict::Matched { token_id, version, ends }
     }
 }
 
 impl Candidate {
-    pub(super) fn matched(&self) -> LaneVerdict {
-        LaneVerdict::Matched { token_id: self.token_id, version: self.version }
+    /// That the secret is this one's, until it `ends`.
+    pub(super) fn matched(&self, ends: Option<Timestamp>) -> LaneVerdict {
+        LaneVerdict::Matched { token_id: self.token_id, version: self.version, ends }
     }
 
     fn is(&self, remembered: Remembered) -> bool {

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
 use crate::core::digest::Digest;
-use crate::core::record::TokenId;
+use crate::core::record::{Timestamp, TokenId};
 
 /// A verification that succeeded lately.
 ///
@@ -24,6 +24,8 @@ pub struct Remembered {
     pub token_id: TokenId,
     /// Version of the token at the time.
     pub version: u64,
+    /// First second at which that no longer holds, where a remote endpoint says one.
+    pub ends: Option<Timestamp>,
 }
 
 /// Successes, each for the same time, and no more than a limit: the oldest goes first.
@@ -92,7 +94,7 @@ mod tests {
     }
 
     fn token(token_id: TokenId) -> Remembered {
-        Remembered { token_id, version: 1 }
+        Remembered { token_id, version: 1, ends: None }
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Worker {
             match checked {
                 Ok(true) => {
                     self.kept.stats.note_hash(began.elapsed());
-                    return Finding::of(candidate.matched(), true);
+                    return Finding::of(candidate.matched(None), true);
                 }
                 Ok(false) => self.kept.stats.note_hash(began.elapsed()),
                 Err(error) => {

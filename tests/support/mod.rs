@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod client;
 pub mod control;
 pub mod draw;
+pub mod events;
 pub mod gate;
 pub mod gateway;
 pub mod home;

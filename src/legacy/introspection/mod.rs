@@ -160,7 +160,8 @@ impl Asking {
             return mismatch;
         }
         self.kept.stats.note_cost(candidate.token_id, Duration::ZERO);
-        Finding { until: Some(self.until(claims)), ..Finding::of(candidate.matched(), true) }
+        let found = Finding::of(candidate.matched(claims.expires), true);
+        Finding { until: Some(self.until(claims)), ..found }
     }
 
     /// How long the answer may be remembered.

@@ -52,7 +52,7 @@ fn request_for(number: u8, candidates: Vec<Candidate>) -> VerifyRequest {
     VerifyRequest { digest: Digest([number; 32]), secret, candidates, client: None }
 }
 
-const MATCHED: LaneVerdict = LaneVerdict::Matched { token_id: 7, version: 3 };
+const MATCHED: LaneVerdict = LaneVerdict::Matched { token_id: 7, version: 3, ends: None };
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().build().unwrap()
@@ -227,7 +227,7 @@ fn a_success_is_remembered_with_the_candidates_version() {
     assert_eq!(lane.remembered(&Digest([1; 32])), None);
     runtime().block_on(async {
         assert_eq!(lane.verify(request(1)).await, MATCHED);
-        let remembered = Remembered { token_id: 7, version: 3 };
+        let remembered = Remembered { token_id: 7, version: 3, ends: None };
         assert_eq!(lane.remembered(&Digest([1; 32])), Some(remembered));
         assert_eq!(lane.verify(request(1)).await, MATCHED);
         assert_eq!(counter.hashes(), 1);
@@ -314,7 +314,7 @@ fn an_account_does_not_wait_for_anothers_crowd() {
         let other = gated.begin(request_for(6, vec![other])).await;
         gated.gate.open();
         assert_eq!(first.await.unwrap(), MATCHED);
-        let theirs = LaneVerdict::Matched { token_id: 8, version: 1 };
+        let theirs = LaneVerdict::Matched { token_id: 8, version: 1, ends: None };
         assert_eq!(other.await.unwrap(), theirs);
         for task in crowd {
             assert_eq!(task.await.unwrap(), MATCHED);
@@ -415,7 +415,7 @@ fn candidates_are_tried_in_order_up_to_the_limit() {
             (0..6).map(|at| candidate(at as u64, 1, encoded(at))).collect::<Vec<_>>()
         };
         let third = lane.verify(request_for(1, list(2))).await;
-        assert_eq!(third, LaneVerdict::Matched { token_id: 2, version: 1 });
+        assert_eq!(third, LaneVerdict::Matched { token_id: 2, version: 1, ends: None });
         assert_eq!(counter.hashes(), 3);
         assert_eq!(lane.verify(request_for(2, list(4))).await, LaneVerdict::Mismatch);
         assert_eq!(counter.hashes(), 7);
