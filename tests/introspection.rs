@@ -210,6 +210,19 @@ fn only_what_begins_with_a_selector_is_ever_sent_and_never_a_token_of_ours() {
 }
 
 #[test]
+fn that_an_answer_fits_several_tokens_is_not_hidden_by_the_limit_on_candidates() {
+    let other = legacy_line("by another selector", r#""introspect":true,"selector":"old""#);
+    let lines = format!("{ACCOUNTS}{}{other}", remote("of account 1", ""));
+    let (mut home, upstream, issuer, gate) = start_with(&lines, &[]);
+    home.set("legacy", "candidates_limit", "1");
+    assert_eq!(gate.admin_post("/reload", "").status, 200);
+    let one = issuer.issue("one", "jobs", 3600);
+    assert_eq!(gate.status(JOBS, &one), 401);
+    gate.wait_for_log("fits several tokens");
+    assert_eq!((issuer.seen(), upstream.seen().len()), (vec![one], 0));
+}
+
+#[test]
 fn a_hash_is_tried_before_the_server_is_asked() {
     let hash = bcrypt::hash("old_hashed_secret_1", 4).unwrap();
     let hashed = legacy_line("hashed", &format!(r#""hash":"{hash}","selector":"old_""#));

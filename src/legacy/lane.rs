@@ -84,7 +84,6 @@ pub struct Lane {
     kept: Kept,
     introspector: Option<Arc<Introspector>>,
     deadline: Duration,
-    candidates_limit: usize,
 }
 
 impl Lane {
@@ -106,7 +105,6 @@ impl Lane {
     ///
     /// Returns within the deadline and never blocks the thread. Dropping the future is fine:
     /// others who wait for the same get their answer, and what nobody waits for is not begun.
-    /// Candidates beyond `candidates_limit` are not tried.
     pub async fn verify(&self, request: VerifyRequest) -> LaneVerdict {
         let verdict = tokio::time::timeout(self.deadline, self.answer(request)).await;
         verdict.unwrap_or(LaneVerdict::Timeout)
@@ -148,7 +146,6 @@ impl Lane {
             kept: worker.kept.clone(),
             introspector: worker.introspector.clone(),
             deadline: settings.deadline,
-            candidates_limit: settings.candidates_limit.max(1),
         });
         for number in 0..threads {
             spawn(number, worker.clone())?;
@@ -157,8 +154,7 @@ impl Lane {
     }
 
     async fn answer(&self, request: VerifyRequest) -> LaneVerdict {
-        let VerifyRequest { digest, secret, mut candidates, client } = request;
-        candidates.truncate(self.candidates_limit);
+        let VerifyRequest { digest, secret, candidates, client } = request;
         let Some(account) = candidates.first().map(|candidate| candidate.account_id) else {
             return LaneVerdict::Mismatch;
         };

@@ -355,8 +355,9 @@ impl Index {
         })
     }
 
-    /// The slow tokens that a secret could be: never revoked or expired ones, at most as many as
-    /// the policy allows.
+    /// The slow tokens that a secret could be: never revoked or expired ones, and of those with a
+    /// hash at most as many as the policy allows. The others cost one question together, and all of
+    /// them have to be known to tell whether its answer fits several.
     pub(crate) fn candidates(
         &self,
         secret: &[u8],
@@ -377,12 +378,13 @@ impl Index {
             user_id: slow.token.extra.user.map(|user| user.id),
             encoded: slow.encoded.clone(),
         };
-        self.slow()
-            .candidates(secret, account)
-            .filter(is_candidate)
-            .map(candidate)
-            .take(self.policy.candidates_limit)
-            .collect()
+        let mut hashes = 0;
+        let mut is_tried = |slow: &&Arc<SlowToken>| {
+            hashes += usize::from(slow.encoded.is_some());
+            slow.encoded.is_none() || hashes <= self.policy.candidates_limit
+        };
+        let candidates = self.slow().candidates(secret, account).filter(is_candidate);
+        candidates.filter(|slow| is_tried(slow)).map(candidate).collect()
     }
 
     /// The id-index row of a key.

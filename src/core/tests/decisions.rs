@@ -770,6 +770,21 @@ mod slow_lane {
     }
 
     #[test]
+    fn a_token_that_is_asked_about_is_not_hidden_by_the_limit_on_hashes() {
+        let hashed = (1..=6).map(|id| legacy(id, Some("legacy")));
+        let asked = (7..=12).map(|id| TokenRecord {
+            verifier: Verifier::Introspect { selector: Some("leg".to_owned()) },
+            ..legacy(id, None)
+        });
+        let index = index(hashed.chain(asked).collect());
+        let world = World { introspected: vec!["legacy".to_owned()], ..World::new() };
+        let asking = index.with_policy(world.policy());
+        let all = vec![1, 2, 3, 4, 7, 8, 9, 10, 11, 12];
+        assert_eq!(candidates(&asking, &request()), Ok(all));
+        assert_eq!(candidates(&index, &request()), Ok(vec![1, 2, 3, 4]));
+    }
+
+    #[test]
     fn our_own_tokens_and_a_switched_off_lane_are_never_slow() {
         let index = index(vec![legacy(1, None)]);
         let ours = Request::new("GET", "/accounts/1/jobs/", &secret(7));
