@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::events::{CUT, cut, events, listening};
 use crate::support::tools::{curl, succeed};
 use crate::support::world::{FOREIGN, SERVICE};
-use crate::support::{Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture};
+use crate::support::{Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture, within};
 
 fn start(upstream: &Upstream) -> (Home, Gate) {
     let mut home = Home::new();
@@ -90,18 +90,20 @@ impl Grpc {
 
     /// A gate before it that speaks HTTP/2 to it.
     fn gate(&self) -> (Home, Gate) {
-        let mut home = Home::new();
-        home.forward_to(self.0.address()).set("upstreams.api", "http2", "true");
-        home.add_routes("[[route]]\npath = \"/grpc.Service/both\"\nrequires = \"authenticated\"\n");
-        for kind in ["unary", "down", "up"] {
-            let path = format!("/grpc.Service/{kind}");
-            home.add_routes(&format!(
-                "[[route]]\npath = \"{path}\"\nrequires = \"authenticated\"\n"
-            ));
-        }
-        let gate = Gate::start(&home);
-        (home, gate)
+        gate_before(&self.0)
     }
+}
+
+/// A gate before an upstream, to which it speaks HTTP/2.
+fn gate_before(upstream: &Peer) -> (Home, Gate) {
+    let mut home = Home::new();
+    home.forward_to(upstream.address()).set("upstreams.api", "http2", "true");
+    for kind in ["unary", "down", "up", "both"] {
+        let path = format!("/grpc.Service/{kind}");
+        home.add_routes(&format!("[[route]]\npath = \"{path}\"\nrequires = \"authenticated\"\n"));
+    }
+    let gate = Gate::start(&home);
+    (home, gate)
 }
 
 fn peer(arguments: &[&str]) -> Command {
@@ -166,6 +168,34 @@ fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
         assert_eq!(last, "status UNAUTHENTICATED Invalid token.", "{kind}");
         assert!(began.elapsed() < CUT, "{kind}: {:?}", began.elapsed());
         child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_grpc_call_that_is_cut_is_not_written_to_though_its_client_hears_nothing() {
+    for kind in ["sends", "waits"] {
+        let folder = tempfile::tempdir().unwrap();
+        let ends = folder.path().join("ends");
+        let mut sink = fixture("http2_upstream.py");
+        sink.arg("sink").arg(&ends);
+        let sink = Peer::start(sink);
+        let (home, gate) = gate_before(&sink);
+        let (id, token) = home.make_token(&["--grant", "job_admin"]);
+        let is_known = || (gate.status("/me/none", &token) != 401).then_some(());
+        eventually("the token is in force", is_known);
+        let mut client = fixture("grpc_deaf.py");
+        client.args([&gate.address().port().to_string(), "/grpc.Service/both", &token, kind]);
+        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(client.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "answered\n");
+        home.run(&["token", "revoke", &id.to_string()]);
+        within(CUT, "the upstream hears that the call is cancelled", || {
+            let ends = std::fs::read_to_string(&ends).unwrap_or_default();
+            (ends == "reset 8\n").then_some(())
+        });
+        client.kill().unwrap();
+        client.wait().unwrap();
     }
 }
 

@@ -10,6 +10,7 @@ mod listener;
 mod refusal;
 mod service;
 mod streams;
+mod waiter;
 mod worker;
 
 #[cfg(fuzzing)]

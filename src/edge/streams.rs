@@ -8,11 +8,12 @@
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use http::header::HOST;
 use http::{HeaderValue, Method, Uri, request};
 
+use super::waiter::Waiter;
 use crate::core::decide::{decide, resume};
 use crate::core::facts::{Credential, Facts};
 use crate::core::index::Index;
@@ -76,7 +77,9 @@ pub(crate) struct Followed {
     client: Option<IpAddr>,
     is_followed: Cell<bool>,
     cut: Cell<Option<Denial>>,
-    waker: RefCell<Option<Waker>>,
+    /// What goes to the client, and what comes from it: it may be waiting for either alone.
+    downward: Waiter,
+    upward: Waiter,
 }
 
 impl Followed {
@@ -107,27 +110,33 @@ impl Followed {
             client: facts.client,
             is_followed: Cell::new(false),
             cut: Cell::new(None),
-            waker: RefCell::default(),
+            downward: Waiter::default(),
+            upward: Waiter::default(),
         })
     }
 
-    /// Why the stream is to end, once it is.
+    /// Why the stream is to end, once it is. For what the client gets.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denial> {
+        self.poll_end(&self.downward, cx)
+    }
+
+    /// Likewise, for what the client sends.
+    pub(crate) fn poll_cut_upward(&self, cx: &Context<'_>) -> Poll<Denial> {
+        self.poll_end(&self.upward, cx)
+    }
+
+    fn poll_end(&self, waiter: &Waiter, cx: &Context<'_>) -> Poll<Denial> {
         if let Some(denial) = self.cut.get() {
             return Poll::Ready(denial);
         }
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        waiter.wait(cx);
         Poll::Pending
     }
 
     fn end(&self, denial: Denial) {
         self.cut.set(Some(denial));
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.downward.wake();
+        self.upward.wake();
     }
 
     /// Why it would not be let through now.

@@ -32,10 +32,16 @@ pub(crate) enum BodyError {
     Cut(#[source] h2::Error),
 }
 
+impl BodyError {
+    fn cut() -> Self {
+        Self::Cut(h2::Reason::CANCEL.into())
+    }
+}
+
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    /// `None` where there is no body.
+    /// `None` where there is no body, or it was cut.
     incoming: Option<Incoming>,
     exchange: Rc<Exchange>,
     left: u64,
@@ -78,6 +84,10 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        if this.exchange.poll_cut_upward(cx).is_ready() {
+            this.incoming = None;
+            return Poll::Ready(Some(Err(BodyError::cut())));
+        }
         let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) else {
             this.exchange.sent();
             return Poll::Ready(None);
@@ -141,7 +151,7 @@ impl UpstreamBody {
         self.exchange.watch().clear();
         Some(match self.is_grpc {
             true => Ok(Frame::trailers(grpc_trailers(denial))),
-            false => Err(BodyError::Cut(h2::Reason::CANCEL.into())),
+            false => Err(BodyError::cut()),
         })
     }
 

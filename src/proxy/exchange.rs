@@ -55,9 +55,14 @@ impl Exchange {
         }
     }
 
-    /// Why this is to end before its end, once it is.
+    /// Why this is to end before its end, once it is. For the response.
     pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denial> {
         self.followed.as_ref().map_or(Poll::Pending, |followed| followed.poll_cut(cx))
+    }
+
+    /// Likewise, for the request's body, which goes on whether the client reads or not.
+    pub(crate) fn poll_cut_upward(&self, cx: &Context<'_>) -> Poll<Denial> {
+        self.followed.as_ref().map_or(Poll::Pending, |followed| followed.poll_cut_upward(cx))
     }
 
     /// Bytes went by.
