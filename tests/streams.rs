@@ -200,6 +200,21 @@ fn a_grpc_call_that_is_cut_is_not_written_to_though_its_client_hears_nothing() {
 }
 
 #[test]
+fn a_connection_of_http_2_that_does_not_answer_any_more_gets_no_further_requests() {
+    let mut silent = fixture("http2_upstream.py");
+    silent.arg("silent");
+    let silent = Peer::start(silent);
+    let mut home = Home::new();
+    home.forward_to(silent.address()).set("upstreams.api", "http2", "true");
+    home.set("upstreams.api", "response_timeout", r#""300ms""#);
+    let gate = Gate::start(&home);
+    // One connection to the gate, so one worker, with the upstream's connections that it has.
+    let mut connection = gate.connect();
+    let statuses = [(); 4].map(|()| connection.send(&Request::get("/me/").token(SERVICE)).status);
+    assert_eq!(statuses, [200, 504, 200, 504]);
+}
+
+#[test]
 fn http_2_is_spoken_to_an_upstream_with_and_without_tls() {
     let mut home = Home::new();
     let authority = crate::support::Authority::new(home.folder(), "authority");

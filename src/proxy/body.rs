@@ -60,6 +60,10 @@ impl RequestBody {
         Self { incoming, exchange, left: limit.unwrap_or(u64::MAX), dropped_headers }
     }
 
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
     /// The same once more, where there is no body.
     pub(super) fn again(&self) -> Option<Self> {
         if self.incoming.is_some() {

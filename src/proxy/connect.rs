@@ -1,7 +1,9 @@
 //! Connecting to an endpoint of an upstream.
 
+use std::cell::Cell;
 use std::io;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -45,7 +47,31 @@ pub(crate) enum Sender {
     /// One request at a time.
     Http1(http1::SendRequest<RequestBody>),
     /// As many at a time as the upstream takes; a copy is as good as the first.
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>, Rc<Health>),
+}
+
+/// Whether a connection that many share is of use. Dead, it may go on taking requests for ever:
+/// nothing says so but that no answer comes. It is not asked by a PING now and then, since servers
+/// of gRPC end connections for being asked more than once in five minutes.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    /// When an answer began on it, up to a tick ago.
+    heard: Cell<Option<Instant>>,
+    is_given_up: Cell<bool>,
+}
+
+impl Health {
+    /// An answer began.
+    pub(super) fn heard(&self, now: Instant) {
+        self.heard.set(Some(now));
+    }
+
+    /// A request waited so long in vain: where all others did, it gets no more of them.
+    pub(super) fn stalled(&self, waited: Duration, now: Instant) {
+        if self.heard.get().is_none_or(|heard| now.saturating_duration_since(heard) >= waited) {
+            self.is_given_up.set(true);
+        }
+    }
 }
 
 /// Why a request was not answered, and the request itself where nothing of it was sent.
@@ -55,7 +81,7 @@ impl Sender {
     pub(crate) fn is_ready(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_ready(),
-            Self::Http2(sender) => sender.is_ready(),
+            Self::Http2(sender, health) => !health.is_given_up.get() && sender.is_ready(),
         }
     }
 
@@ -63,7 +89,7 @@ impl Sender {
     pub(crate) fn share(&self) -> Option<Self> {
         match self {
             Self::Http1(_) => None,
-            Self::Http2(sender) => Some(Self::Http2(sender.clone())),
+            Self::Http2(sender, health) => Some(Self::Http2(sender.clone(), health.clone())),
         }
     }
 
@@ -78,7 +104,10 @@ impl Sender {
         }
         let sent = match self {
             Self::Http1(sender) => Sent::Http1(sender.try_send_request(request)),
-            Self::Http2(sender) => Sent::Http2(sender.try_send_request(request)),
+            Self::Http2(sender, health) => {
+                request.body().exchange().sent_on(health);
+                Sent::Http2(sender.try_send_request(request))
+            }
         };
         async move {
             match sent {
@@ -100,7 +129,7 @@ pub(crate) async fn connect(
     if upstream.http2 {
         let (sender, connection) = http2_builder().handshake(stream).await?;
         run(connection);
-        return Ok(Sender::Http2(sender));
+        return Ok(Sender::Http2(sender, Rc::default()));
     }
     let mut builder = http1::Builder::new();
     let (sender, connection) = builder.max_buf_size(BUFFER_BYTES).handshake(stream).await?;

@@ -1,10 +1,11 @@
 //! The time limits of one request and its response, and whose fault it was if they fail.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::connect::Health;
 use crate::core::verdict::Denial;
 use crate::edge::deadline::Watch;
 use crate::edge::{Followed, Streams};
@@ -17,6 +18,8 @@ pub(crate) struct Exchange {
     followed: Option<Rc<Followed>>,
     idle_timeout: Duration,
     response_timeout: Duration,
+    /// Of the connection that it shares with others.
+    health: RefCell<Option<Rc<Health>>>,
     sent: Cell<bool>,
     answered: Cell<bool>,
     too_large: Cell<bool>,
@@ -36,6 +39,7 @@ impl Exchange {
             followed,
             idle_timeout,
             response_timeout,
+            health: RefCell::default(),
             sent: flag(),
             answered: flag(),
             too_large: flag(),
@@ -65,11 +69,28 @@ impl Exchange {
         self.followed.as_ref().map_or(Poll::Pending, |followed| followed.poll_cut_upward(cx))
     }
 
+    /// It goes over a connection that others share.
+    pub(crate) fn sent_on(&self, health: &Rc<Health>) {
+        self.health.replace(Some(health.clone()));
+    }
+
     /// Bytes went by.
     pub(crate) fn moved(&self) {
+        self.watch.set(self.limit());
+    }
+
+    /// How long the other side may take.
+    fn limit(&self) -> Duration {
         match self.sent.get() && !self.answered.get() {
-            true => self.watch.set(self.response_timeout),
-            false => self.watch.set(self.idle_timeout),
+            true => self.response_timeout,
+            false => self.idle_timeout,
+        }
+    }
+
+    /// The response head did not come in time.
+    pub(crate) fn stalled(&self) {
+        if let Some(health) = &*self.health.borrow() {
+            health.stalled(self.limit(), self.watch.now());
         }
     }
 
@@ -84,6 +105,9 @@ impl Exchange {
     pub(crate) fn answered(&self) {
         self.answered.set(true);
         self.moved();
+        if let Some(health) = &*self.health.borrow() {
+            health.heard(self.watch.now());
+        }
     }
 
     /// The request's body is larger than allowed.

@@ -143,6 +143,7 @@ impl Future for Forwarding {
             Some(Err(error)) => Err(self.failure(&error)),
             None => {
                 tracing::warn!(upstream = self.pool.upstream().name, "no response head in time");
+                self.exchange.stalled();
                 Err(Refusal::GatewayTimeout)
             }
         })
