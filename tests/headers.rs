@@ -236,6 +236,29 @@ fn a_credential_is_passed_on_only_where_that_is_configured() {
 }
 
 #[test]
+fn a_credential_that_is_passed_on_is_the_one_that_was_judged() {
+    let (_home, upstream, gate) = gate_before_upstream(|home| {
+        home.set("gate", "forward_credential", "true");
+        home.set("gate", "credential_headers", r#"["x-api-key"]"#);
+    });
+    let request = Request::new("POST", JOBS)
+        .header("X-Api-Key", SERVICE)
+        .header("X_Api_Key", "of-somebody-else")
+        .header("X-Api_Key", "of-somebody-else")
+        .header("TE", "trailers")
+        .header("Trailer", "X-Sum, X-Api-Key, x_api_key, Authorization")
+        .header("Transfer-Encoding", "chunked")
+        .raw_body(
+            b"3\r\nabc\r\n0\r\nX-Sum: kept\r\nX-Api-Key: of-somebody-else\r\n\
+              x_api_key: of-somebody-else\r\nAuthorization: Bearer of-somebody-else\r\n\r\n",
+        );
+    let seen = forwarded(&gate, &upstream, &request);
+    assert_eq!(seen.header("x-api-key"), Some(SERVICE));
+    assert!(!seen.head.contains("of-somebody-else"), "{}", seen.head);
+    assert_eq!(seen.trailers, [("x-sum".to_owned(), "kept".to_owned())]);
+}
+
+#[test]
 fn credentials_in_other_headers_are_taken_and_removed() {
     let (_home, upstream, gate) = gate_before_upstream(|home| {
         home.set("gate", "credential_headers", r#"["x-api-key"]"#);

@@ -23,7 +23,7 @@ use crate::core::token::Secret;
 use crate::core::verdict::{Denial, Lane, Permit, Reason, SlowRequest, Verdict};
 use crate::legacy::{LaneVerdict, Remembered, VerifyRequest};
 use crate::observe::metrics::Origin;
-use crate::proxy::{Content, Forwarding, Identity, Plan, Pool, forward};
+use crate::proxy::{Content, Dropped, Forwarding, Identity, Plan, Pool, forward};
 use crate::time::now;
 
 /// Seconds after which a caller may try again where nothing better is known.
@@ -390,7 +390,7 @@ fn plan(
     }
 }
 
-fn dropped_headers(setup: &Setup, permit: &Permit<'_>) -> Rc<[http::HeaderName]> {
+fn dropped_headers(setup: &Setup, permit: &Permit<'_>) -> Rc<Dropped> {
     match permit.reason() {
         Reason::Public => setup.dropped_on_public.clone(),
         _ => setup.dropped_headers.clone(),

@@ -27,7 +27,7 @@ use crate::feed::Shared;
 use crate::legacy::Lane;
 use crate::limits::{Limits, SharedLimits};
 use crate::observe::metrics::{FLUSH_INTERVAL, Metrics, WorkerMetrics};
-use crate::proxy::Upstreams;
+use crate::proxy::{Dropped, Upstreams};
 use crate::time::now;
 use crate::usage::{Batch, Tally};
 
@@ -134,9 +134,9 @@ pub(crate) struct Setup {
     pub(crate) trusted: TrustedProxies,
     pub(crate) limits: Arc<Limits>,
     /// Headers that are not passed on: credentials, and what would make the request another one.
-    pub(crate) dropped_headers: Rc<[HeaderName]>,
+    pub(crate) dropped_headers: Rc<Dropped>,
     /// Those that are not passed on where the route is public, whatever else is configured.
-    pub(crate) dropped_on_public: Rc<[HeaderName]>,
+    pub(crate) dropped_on_public: Rc<Dropped>,
 }
 
 impl Worker {
@@ -198,23 +198,21 @@ impl Worker {
 
 impl Setup {
     fn new(config: Arc<Config>, limits: &SharedLimits, previous: Option<&Upstreams>) -> Self {
-        let allowed = &config.gate.allow_headers;
-        let overrides = || OVERRIDES.iter().filter(|name| !allowed.contains(name)).cloned();
-        let every: Rc<[HeaderName]> = [AUTHORIZATION]
-            .into_iter()
-            .chain(config.gate.credential_headers.iter().cloned())
-            .chain(overrides())
-            .collect();
+        let gate = &config.gate;
+        let overrides = OVERRIDES.iter().filter(|name| !gate.allow_headers.contains(name));
+        let overrides: Vec<HeaderName> = overrides.cloned().collect();
+        let credentials = [&[AUTHORIZATION], &*gate.credential_headers].concat();
+        let every = [&*credentials, &*overrides].concat();
+        let dropped_on_public = Rc::new(Dropped { names: every, ..Dropped::default() });
         Self {
             upstreams: Upstreams::new(&config, previous),
             trusted: TrustedProxies::new(&config.client_ip),
             limits: limits.under(&config.limits),
-            dropped_headers: if config.gate.forward_credential {
-                overrides().collect()
-            } else {
-                every.clone()
+            dropped_headers: match gate.forward_credential {
+                true => Rc::new(Dropped { names: overrides, respelt: credentials }),
+                false => dropped_on_public.clone(),
             },
-            dropped_on_public: every,
+            dropped_on_public,
             config,
         }
     }

@@ -5,12 +5,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
-use super::headers;
+use super::headers::{self, Dropped};
 use super::pool::Lease;
 use crate::core::verdict::Denial;
 use crate::edge::grpc_trailers;
@@ -45,7 +44,7 @@ pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
     exchange: Rc<Exchange>,
     left: u64,
-    dropped_headers: Rc<[HeaderName]>,
+    dropped_headers: Rc<Dropped>,
 }
 
 impl RequestBody {
@@ -54,7 +53,7 @@ impl RequestBody {
         incoming: Incoming,
         exchange: Rc<Exchange>,
         limit: Option<u64>,
-        dropped_headers: Rc<[HeaderName]>,
+        dropped_headers: Rc<Dropped>,
     ) -> Self {
         let incoming = (!incoming.is_end_stream()).then_some(incoming);
         Self { incoming, exchange, left: limit.unwrap_or(u64::MAX), dropped_headers }

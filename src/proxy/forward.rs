@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use super::body::{RequestBody, UpstreamBody};
 use super::connect::ConnectError;
 use super::exchange::Exchange;
-use super::headers::{self, Identity};
+use super::headers::{self, Dropped, Identity};
 use super::pool::{Lease, Pool};
 use super::tunnel::Switched;
 use super::upgrade::Protocol;
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     /// What the client's certificate says, where it had to show one.
     pub(crate) certificate: Option<Rc<ClientIdentity>>,
     /// Headers that are not passed on.
-    pub(crate) dropped_headers: Rc<[HeaderName]>,
+    pub(crate) dropped_headers: Rc<Dropped>,
     pub(crate) body_limit: Option<u64>,
     pub(crate) is_legacy: bool,
     /// What the request was let through by, where a token was.

@@ -42,6 +42,23 @@ pub(crate) struct Identity {
     pub(crate) projects: Option<String>,
 }
 
+/// Which of a client's headers are not passed on, besides those that are anyone's.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    /// In every spelling that CGI and WSGI servers take for them.
+    pub(crate) names: Vec<HeaderName>,
+    /// In every spelling but their own: upstreams would take what the gate did not judge for what
+    /// it did.
+    pub(crate) respelt: Vec<HeaderName>,
+}
+
+impl Dropped {
+    fn takes(&self, name: &HeaderName) -> bool {
+        is_one_of(name, &self.names)
+            || (is_one_of(name, &self.respelt) && !self.respelt.contains(name))
+    }
+}
+
 /// Whether only the gate may send a header of this name.
 pub(crate) fn is_reserved(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-portcullis-";
@@ -98,7 +115,7 @@ fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Turns a client's head into the one that the upstream gets, without an identity yet.
-pub(crate) fn strip_request(headers: &mut HeaderMap, dropped: &[HeaderName]) {
+pub(crate) fn strip_request(headers: &mut HeaderMap, dropped: &Dropped) {
     strip_named_in_connection(headers);
     remove_where(headers, |name| {
         let text = name.as_str();
@@ -107,7 +124,7 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, dropped: &[HeaderName]) {
             || is_forwarding(text)
             || is_reserved(text)
             || is_framing_with_underscores(text)
-            || is_one_of(name, dropped)
+            || dropped.takes(name)
     });
     keep_only_trailers_of_te(headers);
 }
@@ -197,12 +214,13 @@ pub(crate) fn notice(headers: &mut HeaderMap) {
 }
 
 /// Trailers carry neither identity nor credential nor framing.
-pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, dropped: &[HeaderName]) {
+pub(crate) fn strip_request_trailers(trailers: &mut HeaderMap, dropped: &Dropped) {
     strip_request(trailers, dropped);
     remove_where(trailers, |name| {
         *name == AUTHORIZATION
             || *name == COOKIE
             || is_framing(name)
+            || is_one_of(name, &dropped.respelt)
             || is_one_of(name, &crate::config::OVERRIDES)
     });
 }
@@ -263,6 +281,10 @@ mod tests {
         HeaderMap::from_iter(fields.iter().map(pair))
     }
 
+    fn dropped(names: &[HeaderName]) -> Dropped {
+        Dropped { names: names.to_vec(), ..Dropped::default() }
+    }
+
     #[test]
     fn what_only_the_gate_says_is_dropped_in_every_spelling() {
         let mut headers = map(&[
@@ -278,7 +300,7 @@ mod tests {
             ("accept", "*/*"),
             ("x-portcullisx", "kept"),
         ]);
-        strip_request(&mut headers, &[AUTHORIZATION]);
+        strip_request(&mut headers, &dropped(&[AUTHORIZATION]));
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "x-portcullisx"]);
@@ -287,8 +309,20 @@ mod tests {
     #[test]
     fn a_credential_is_dropped_in_every_spelling() {
         let mut headers = map(&[("x-api-key", "1"), ("x_api_key", "1"), ("x_api-key", "1")]);
-        strip_request(&mut headers, &[HeaderName::from_static("x-api-key")]);
+        strip_request(&mut headers, &dropped(&[HeaderName::from_static("x-api-key")]));
         assert!(headers.is_empty());
+    }
+
+    #[test]
+    fn a_credential_that_is_passed_on_is_dropped_in_other_spellings_and_in_trailers() {
+        let fields = [("x-api-key", "1"), ("x_api_key", "2"), ("x-api_key", "3")];
+        let names = vec![HeaderName::from_static("x-api-key")];
+        let passed_on = Dropped { respelt: names, ..Dropped::default() };
+        let (mut headers, mut trailers) = (map(&fields), map(&fields));
+        strip_request(&mut headers, &passed_on);
+        strip_request_trailers(&mut trailers, &passed_on);
+        assert_eq!(headers, map(&fields[..1]));
+        assert!(trailers.is_empty());
     }
 
     #[test]
@@ -302,7 +336,7 @@ mod tests {
             ("content-length", "3"),
             ("expect", "100-continue"),
         ]);
-        strip_request(&mut headers, &[]);
+        strip_request(&mut headers, &Dropped::default());
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["content-length", "te"]);
