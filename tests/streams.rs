@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::events::{CUT, cut, events, listening};
 use crate::support::tools::{curl, succeed};
-use crate::support::world::{FOREIGN, SERVICE};
+use crate::support::world::{FOREIGN, ROUTES, SERVICE};
 use crate::support::{Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture, within};
 
 fn start(upstream: &Upstream) -> (Home, Gate) {
@@ -168,6 +168,25 @@ fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
         assert_eq!(last, "status UNAUTHENTICATED Invalid token.", "{kind}");
         assert!(began.elapsed() < CUT, "{kind}: {:?}", began.elapsed());
         child.wait().unwrap();
+    }
+}
+
+#[test]
+fn what_a_call_that_is_cut_is_told_is_concealed_as_well() {
+    let grpc = Grpc::start();
+    for (kind, count) in [("down", "1000000"), ("up", "1000000000")] {
+        let (mut home, gate) = grpc.gate();
+        home.set("gate", "conceal", "true");
+        let port = gate.address().port().to_string();
+        let mut call = peer(&["call", &port, SERVICE, kind, count]);
+        let child = call.stdout(Stdio::piped()).spawn().unwrap();
+        gate.expect_decisions("allow", 1.0);
+        // Its grants do not reach so far as these routes ask for.
+        home.write("routes.toml", ROUTES);
+        assert_eq!(gate.admin_post("/reload", "").status, 200);
+        let output = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        let last = output.lines().last().unwrap();
+        assert!(last.starts_with("status NOT_FOUND The requested resource"), "{kind}: {last}");
     }
 }
 

@@ -17,6 +17,6 @@ mod worker;
 pub use client_ip::client_address;
 pub(crate) use listener::ACCEPT_PAUSE;
 pub use listener::{Accepted, BindError, Listener, Transport, accept};
-pub(crate) use refusal::{DECISION_ID, Format, Refusal, grpc_trailers, told};
+pub(crate) use refusal::{DECISION_ID, Format, Refusal};
 pub(crate) use streams::{Followed, Streams};
 pub use worker::{Handoff, Pool, WorkerSettings};

@@ -14,6 +14,9 @@ use crate::core::verdict::{Denial, Reason};
 /// Names the answer for correlation with logs.
 pub(crate) const DECISION_ID: HeaderName = HeaderName::from_static("x-portcullis-decision-id");
 
+/// Seconds after which a caller may try again where nothing better is known.
+pub(super) const RETRY_AFTER_SECONDS: u64 = 1;
+
 const CHALLENGE: HeaderValue = HeaderValue::from_static(r#"Bearer realm="portcullis""#);
 const CHALLENGE_INVALID: HeaderValue =
     HeaderValue::from_static(r#"Bearer realm="portcullis", error="invalid_token""#);
@@ -95,7 +98,7 @@ impl Refusal {
     ) -> Response<GateBody> {
         let status = self.status();
         let mut response = match format {
-            Format::Grpc => grpc(status, self.user_message()),
+            Format::Grpc => grpc(self.grpc_trailers()),
             Format::Envelope => json("application/json", self.envelope(status)),
             Format::Problem => {
                 let id = decision_id.as_ref().and_then(|id| id.to_str().ok());
@@ -132,7 +135,13 @@ impl Refusal {
         }
     }
 
-    fn user_message(&self) -> &'static str {
+    /// What ends a gRPC call that was answered already.
+    pub(crate) fn grpc_trailers(&self) -> HeaderMap {
+        grpc_status(self.status(), self.user_message())
+    }
+
+    /// What a caller is told.
+    pub(crate) fn user_message(&self) -> &'static str {
         match self {
             Self::Denied { denial, conceal, .. } => denial_message(denial.reason, *conceal),
             Self::HeadTooLarge => "Request headers too large.",
@@ -222,9 +231,9 @@ fn json(content_type: &'static str, body: String) -> Response<GateBody> {
 }
 
 /// A trailers-only response (gRPC over HTTP/2, "Responses"): HTTP 200 and the status in the head.
-fn grpc(status: StatusCode, message: &'static str) -> Response<GateBody> {
+fn grpc(status: HeaderMap) -> Response<GateBody> {
     let mut response = Response::new(GateBody::empty());
-    *response.headers_mut() = grpc_status(status, message);
+    *response.headers_mut() = status;
     let content_type = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
@@ -235,17 +244,6 @@ fn grpc_status(status: StatusCode, message: &'static str) -> HeaderMap {
     fields.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_code(status)));
     fields.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(message));
     fields
-}
-
-/// What a caller is told of a denial.
-pub(crate) fn told(denial: Denial) -> &'static str {
-    denial_message(denial.reason, false)
-}
-
-/// What ends a gRPC call whose request would be refused by now.
-pub(crate) fn grpc_trailers(denial: Denial) -> HeaderMap {
-    let refusal = Refusal::Denied { denial, conceal: false, retry_after: 0 };
-    grpc_status(refusal.status(), refusal.user_message())
 }
 
 fn grpc_code(status: StatusCode) -> u16 {

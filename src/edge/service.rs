@@ -11,7 +11,7 @@ use super::body::GateBody;
 use super::connection::Connection;
 use super::facts::facts;
 use super::guard::Fault;
-use super::refusal::{Format, Refusal};
+use super::refusal::{Format, RETRY_AFTER_SECONDS, Refusal};
 use super::streams::{Followed, Streams};
 use super::worker::{Setup, Worker};
 use crate::core::decide::{decide_recalling, resume};
@@ -25,9 +25,6 @@ use crate::legacy::{LaneVerdict, Remembered, VerifyRequest};
 use crate::observe::metrics::Origin;
 use crate::proxy::{Content, Dropped, Forwarding, Identity, Plan, Pool, forward};
 use crate::time::now;
-
-/// Seconds after which a caller may try again where nothing better is known.
-const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Answers one request. It is decided and, if it may be, sent to its upstream before this
 /// returns; what is returned waits for the answer.

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use http::header::HOST;
 use http::{HeaderValue, Method, Uri, request};
 
+use super::refusal::{RETRY_AFTER_SECONDS, Refusal};
 use super::waiter::Waiter;
 use crate::core::decide::{decide, resume};
 use crate::core::facts::{Credential, Facts};
@@ -42,7 +43,14 @@ impl Streams {
     }
 
     /// Decides again about some, and cuts those that would be refused.
-    pub(crate) fn look(&self, index: &Index, now: Timestamp, mut on_cut: impl FnMut(&Denial)) {
+    /// What is missing is concealed where the configuration says so.
+    pub(crate) fn look(
+        &self,
+        index: &Index,
+        conceal: bool,
+        now: Timestamp,
+        mut on_cut: impl FnMut(&Denial),
+    ) {
         let mut followed = self.followed.borrow_mut();
         let mut left = followed.len().div_ceil(LOOKS).max(MIN_AT_A_LOOK).min(followed.len());
         while left > 0 && !followed.is_empty() {
@@ -55,7 +63,7 @@ impl Streams {
             self.next.set(position + 1);
             if let Some(denial) = stream.refused(index, now) {
                 on_cut(&denial);
-                stream.end(denial);
+                stream.end(Refusal::Denied { denial, conceal, retry_after: RETRY_AFTER_SECONDS });
                 followed.swap_remove(position);
             }
         }
@@ -76,7 +84,7 @@ pub(crate) struct Followed {
     host: Option<HeaderValue>,
     client: Option<IpAddr>,
     is_followed: Cell<bool>,
-    cut: Cell<Option<Denial>>,
+    cut: Cell<Option<Refusal>>,
     /// What goes to the client, and what comes from it: it may be waiting for either alone.
     downward: Waiter,
     upward: Waiter,
@@ -116,25 +124,25 @@ impl Followed {
     }
 
     /// Why the stream is to end, once it is. For what the client gets.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denial> {
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Refusal> {
         self.poll_end(&self.downward, cx)
     }
 
     /// Likewise, for what the client sends.
-    pub(crate) fn poll_cut_upward(&self, cx: &Context<'_>) -> Poll<Denial> {
+    pub(crate) fn poll_cut_upward(&self, cx: &Context<'_>) -> Poll<Refusal> {
         self.poll_end(&self.upward, cx)
     }
 
-    fn poll_end(&self, waiter: &Waiter, cx: &Context<'_>) -> Poll<Denial> {
-        if let Some(denial) = self.cut.get() {
-            return Poll::Ready(denial);
+    fn poll_end(&self, waiter: &Waiter, cx: &Context<'_>) -> Poll<Refusal> {
+        if let Some(refusal) = self.cut.get() {
+            return Poll::Ready(refusal);
         }
         waiter.wait(cx);
         Poll::Pending
     }
 
-    fn end(&self, denial: Denial) {
-        self.cut.set(Some(denial));
+    fn end(&self, refusal: Refusal) {
+        self.cut.set(Some(refusal));
         self.downward.wake();
         self.upward.wake();
     }

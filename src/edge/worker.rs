@@ -170,8 +170,9 @@ impl Worker {
 
     /// Decides again about some streams.
     fn look_at_streams(&self) {
-        if let Some(index) = &self.shared.live().index {
-            self.streams.look(index, now(), |denial| {
+        let live = self.shared.live();
+        if let Some(index) = &live.index {
+            self.streams.look(index, live.config.gate.conceal, now(), |denial| {
                 self.metrics.cut(denial.reason);
                 tracing::debug!(
                     reason = denial.reason.name(),

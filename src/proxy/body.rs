@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 use super::exchange::Exchange;
 use super::headers::{self, Dropped};
 use super::pool::Lease;
-use crate::core::verdict::Denial;
-use crate::edge::grpc_trailers;
+use crate::edge::Refusal;
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -148,12 +147,12 @@ impl UpstreamBody {
     }
 
     /// Ends before the end, and with it what the upstream goes on sending.
-    fn cut(&mut self, denial: Denial) -> Option<Result<Frame<Bytes>, BodyError>> {
+    fn cut(&mut self, refusal: Refusal) -> Option<Result<Frame<Bytes>, BodyError>> {
         drop(self.incoming.take()?);
         self.lease = None;
         self.exchange.watch().clear();
         Some(match self.is_grpc {
-            true => Ok(Frame::trailers(grpc_trailers(denial))),
+            true => Ok(Frame::trailers(refusal.grpc_trailers())),
             false => Err(BodyError::cut()),
         })
     }
@@ -175,8 +174,8 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Poll::Ready(denial) = this.exchange.poll_cut(cx) {
-            return Poll::Ready(this.cut(denial));
+        if let Poll::Ready(refusal) = this.exchange.poll_cut(cx) {
+            return Poll::Ready(this.cut(refusal));
         }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(cx) else {

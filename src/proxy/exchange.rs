@@ -6,9 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::connect::Health;
-use crate::core::verdict::Denial;
 use crate::edge::deadline::Watch;
-use crate::edge::{Followed, Streams};
+use crate::edge::{Followed, Refusal, Streams};
 
 /// One request and its response. Shared by both bodies, since either one's bytes count as life.
 #[derive(Debug)]
@@ -60,12 +59,12 @@ impl Exchange {
     }
 
     /// Why this is to end before its end, once it is. For the response.
-    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Denial> {
+    pub(crate) fn poll_cut(&self, cx: &Context<'_>) -> Poll<Refusal> {
         self.followed.as_ref().map_or(Poll::Pending, |followed| followed.poll_cut(cx))
     }
 
     /// Likewise, for the request's body, which goes on whether the client reads or not.
-    pub(crate) fn poll_cut_upward(&self, cx: &Context<'_>) -> Poll<Denial> {
+    pub(crate) fn poll_cut_upward(&self, cx: &Context<'_>) -> Poll<Refusal> {
         self.followed.as_ref().map_or(Poll::Pending, |followed| followed.poll_cut_upward(cx))
     }
 

@@ -134,8 +134,8 @@ impl Future for Forwarding {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { sending, exchange, .. } = &mut *self;
-        if let Poll::Ready(denial) = exchange.poll_cut(cx) {
-            return Poll::Ready(Err(Refusal::Denied { denial, conceal: false, retry_after: 1 }));
+        if let Poll::Ready(refusal) = exchange.poll_cut(cx) {
+            return Poll::Ready(Err(refusal));
         }
         let answer = ready!(exchange.watch().poll_limited(sending.as_mut(), cx));
         Poll::Ready(match answer {

@@ -14,8 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::exchange::Exchange;
 use super::frames::{self, Frames};
-use crate::core::verdict::Denial;
-use crate::edge::told;
+use crate::edge::Refusal;
 use crate::stream::Stream;
 
 /// What is under way in one direction, in bytes.
@@ -73,9 +72,9 @@ struct Cut {
 impl<C: AsyncRead + AsyncWrite + Unpin> Tunnel<C> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.cut.is_none()
-            && let Poll::Ready(denial) = self.exchange.poll_cut(cx)
+            && let Poll::Ready(refusal) = self.exchange.poll_cut(cx)
         {
-            self.begin_to_cut(denial);
+            self.begin_to_cut(refusal);
         }
         let done = match self.cut {
             None => self.poll_both(cx),
@@ -99,8 +98,8 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Tunnel<C> {
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn begin_to_cut(&mut self, denial: Denial) {
-        let close = self.frames.as_ref().map(|_| frames::close(told(denial)));
+    fn begin_to_cut(&mut self, refusal: Refusal) {
+        let close = self.frames.as_ref().map(|_| frames::close(refusal.user_message()));
         self.cut = Some(Cut { close: close.unwrap_or_default(), is_shut: false });
         self.exchange.watch().set(CLOSE_TIMEOUT);
     }
