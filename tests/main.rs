@@ -10,6 +10,7 @@ mod bulk;
 mod cli;
 mod clients;
 mod control;
+mod control_framing;
 mod control_ip_rules;
 mod control_rotation;
 mod control_schemathesis;

@@ -32,6 +32,8 @@ pub(super) enum ApiError {
         /// What is wrong, without its value.
         problem: String,
     },
+    /// The head is too large.
+    HeadTooLarge,
     /// The body cannot be read.
     Body(String),
     /// It is not JSON by its content type.
@@ -81,6 +83,9 @@ impl ApiError {
             Self::Denied { denial, retry_after } => {
                 let refusal = Refusal::Denied { denial, conceal: false, retry_after };
                 refusal.response(Format::Envelope, None).map(Either::Left)
+            }
+            Self::HeadTooLarge => {
+                Refusal::HeadTooLarge.response(Format::Envelope, None).map(Either::Left)
             }
             Self::Method(allowed) => {
                 let mut response = Self::plain(

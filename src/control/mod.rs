@@ -28,6 +28,7 @@ mod personal_tokens;
 mod projects;
 mod query;
 mod rotation;
+mod sending;
 mod service;
 mod service_tokens;
 mod tokens;

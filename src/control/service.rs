@@ -25,7 +25,9 @@ use crate::core::record::TokenId;
 use crate::core::token::Secret;
 use crate::core::verdict::{Caller, Denial, Lane, Reason, SlowRequest, Verdict};
 use crate::edge::client_ip::TrustedProxies;
+use crate::edge::connection::Connection;
 use crate::edge::facts::facts;
+use crate::edge::guard::Fault;
 use crate::feed::Shared;
 use crate::legacy::{self, LaneVerdict, VerifyRequest};
 use crate::limits::{Refused, SharedLimits};
@@ -94,11 +96,15 @@ impl Api {
     /// Answers one request.
     pub(super) async fn answer(
         self: Arc<Self>,
-        peer: Option<IpAddr>,
+        connection: &Connection,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let answered = self.serve(Head { parts, peer }, body).await;
+        // Other faults are told by the guard's own request, which has no host.
+        let answered = match connection.fault_of(&parts) {
+            Some(Fault::HeadTooLarge) => Err(ApiError::HeadTooLarge),
+            _ => self.serve(Head { parts, peer: connection.peer }, body).await,
+        };
         answered.map_or_else(ApiError::response, Answer::response)
     }
 

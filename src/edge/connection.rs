@@ -1,4 +1,5 @@
-//! One client connection: HTTP/1.1 or HTTP/2, its time limits, and its graceful end.
+//! One client connection, the gate's or the management API's: its framing guard, its time limits,
+//! and its graceful end.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
@@ -10,23 +11,26 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Version, request};
+use http::{HeaderValue, Request, Response, Version, request};
+use http_body::Body;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 
 use super::deadline::Watch;
 use super::guard::{Fault, Guard, HeadLimits, SharedGuard};
 use super::listener::Transport;
 use super::service;
 use super::worker::{Handoff, Worker};
-use crate::config::Limits;
 use crate::local::LocalExecutor;
 use crate::proxy::Switched;
 use crate::stream::Stream;
-use crate::tls::{ClientIdentity, Protocol};
+use crate::tls::{ClientIdentity, Protocol, ServerTls};
 
 /// How long a connection may be without a request before it is closed.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -96,7 +100,7 @@ enum Phase {
 }
 
 impl Connection {
-    pub(super) fn new(peer: Option<IpAddr>, watch: Watch, header_timeout: Duration) -> Self {
+    pub(crate) fn new(peer: Option<IpAddr>, watch: Watch, header_timeout: Duration) -> Self {
         watch.set(header_timeout);
         Self {
             peer,
@@ -125,7 +129,7 @@ impl Connection {
 
     /// What a request is refused for, where it is the guard's own: it has no field at all, and the
     /// client's have a `Host` or are refused as well.
-    pub(super) fn fault_of(&self, head: &request::Parts) -> Option<Fault> {
+    pub(crate) fn fault_of(&self, head: &request::Parts) -> Option<Fault> {
         self.fault.get().filter(|_| head.headers.is_empty())
     }
 
@@ -168,7 +172,7 @@ impl Connection {
     }
 
     /// A head is complete. What comes back is kept with the answer until its last byte.
-    fn begin(self: &Rc<Self>, version: Version) -> Answering {
+    pub(crate) fn begin(self: &Rc<Self>, version: Version) -> Answering {
         self.is_http2.set(version == Version::HTTP_2);
         let running = if let Phase::Answers(running) = self.phase.get() { running } else { 0 };
         self.phase.set(Phase::Answers(running + 1));
@@ -198,6 +202,18 @@ pub(crate) struct Answering {
     connection: Rc<Connection>,
 }
 
+impl Answering {
+    /// Ends the connection this long from now, unless that is changed or the answer ends before.
+    pub(crate) fn limit(&self, limit: Duration) {
+        self.connection.watch.set(limit);
+    }
+
+    /// Undoes [`Self::limit`].
+    pub(crate) fn unlimit(&self) {
+        self.connection.watch.clear();
+    }
+}
+
 impl Drop for Answering {
     fn drop(&mut self) {
         self.connection.end();
@@ -210,7 +226,7 @@ impl std::fmt::Debug for Answering {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection of the gate to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     let limits = worker.shared.live().config.limits.clone();
     let watch = worker.deadlines.watch();
@@ -219,16 +235,45 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     let Ok(stream) = accepted.stream() else { return };
     let stream = match transport {
         Transport::Plain => stream,
-        Transport::Tls => match Box::pin(handshake(&worker, &connection, stream)).await {
-            Ok(stream) => stream,
-            Err(error) => return tracing::debug!(%error, "no TLS with a client"),
-        },
+        Transport::Tls => {
+            let tls = worker.shared.live().config.gate.tls.clone();
+            match Box::pin(handshake(&connection, tls, stream)).await {
+                Ok(stream) => stream,
+                Err(error) => return tracing::debug!(%error, "no TLS with a client"),
+            }
+        }
     };
+    let service = service_fn(|request: Request<Incoming>| {
+        let answering = connection.begin(request.version());
+        let answer = service::answer(&worker, &connection, request);
+        async move { Ok::<_, Infallible>(answer.await.map(|body| body.with(answering))) }
+    });
     let agreed = stream.agreed();
-    let socket = Socket { stream, connection: connection.clone() };
     let head = HeadLimits { bytes: limits.header_bytes, fields: limits.headers };
+    carry(&connection, stream, agreed, head, service, worker.drain.clone()).await;
+    drop(permit);
+}
+
+/// Has a service answer what comes over a connection that shakes hands no more, behind the framing
+/// guard, until it ends or is to drain.
+pub(crate) async fn carry<S, B>(
+    connection: &Rc<Connection>,
+    stream: Stream,
+    agreed: Option<Protocol>,
+    head: HeadLimits,
+    service: S,
+    drain: watch::Receiver<bool>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: 'static,
+    B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+    LocalExecutor: Http2ServerConnExec<S::Future, B>,
+{
+    let socket = Socket { stream, connection: connection.clone() };
     let mut guard = SharedGuard::new(Guard::new(socket, connection.clone(), agreed, head));
-    match run(&worker, &connection, guard.clone(), builder(agreed, &limits)).await {
+    let builder = builder(agreed, head);
+    let serving = builder.serve_connection(TokioIo::new(guard.clone()), service);
+    match run(connection, serving, drain).await {
         None => {}
         Some(Err(error)) => tracing::debug!(%error, "client connection ended"),
         Some(Ok(())) => {
@@ -246,13 +291,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
             }
         }
     }
-    drop(permit);
 }
 
 /// Speaks TLS with a client, by the certificates that are in force now, within the time for a
 /// head.
-async fn handshake(worker: &Worker, connection: &Connection, stream: Stream) -> io::Result<Stream> {
-    let tls = worker.shared.live().config.gate.tls.clone();
+pub(crate) async fn handshake(
+    connection: &Connection,
+    tls: Option<ServerTls>,
+    stream: Stream,
+) -> io::Result<Stream> {
     let (Stream::Tcp(stream), Some(tls)) = (stream, tls) else {
         return Err(io::Error::other("no certificates for this listener"));
     };
@@ -263,20 +310,13 @@ async fn handshake(worker: &Worker, connection: &Connection, stream: Stream) -> 
     Ok(stream)
 }
 
-async fn run(
-    worker: &Rc<Worker>,
-    connection: &Rc<Connection>,
-    socket: SharedGuard<Socket>,
-    builder: auto::Builder<LocalExecutor>,
-) -> Option<Result<(), Box<dyn std::error::Error + Send + Sync>>> {
-    let service = service_fn(|request: Request<Incoming>| {
-        let answering = connection.begin(request.version());
-        let answer = service::answer(worker, connection, request);
-        async move { Ok::<_, Infallible>(answer.await.map(|body| body.with(answering))) }
-    });
-    let serving = builder.serve_connection(TokioIo::new(socket), service);
+/// `None` where the connection's time was up.
+async fn run<F: GracefulConnection>(
+    connection: &Connection,
+    serving: F,
+    mut drain: watch::Receiver<bool>,
+) -> Option<Result<(), F::Error>> {
     let mut serving = std::pin::pin!(serving);
-    let mut drain = worker.drain.clone();
     let mut draining = std::pin::pin!(drain.wait_for(|drain| *drain));
     let mut told = false;
     poll_fn(|cx| {
@@ -293,7 +333,7 @@ async fn run(
 }
 
 /// For the protocol that was agreed on, or else the one that the first bytes tell.
-fn builder(agreed: Option<Protocol>, limits: &Limits) -> auto::Builder<LocalExecutor> {
+fn builder(agreed: Option<Protocol>, head: HeadLimits) -> auto::Builder<LocalExecutor> {
     let builder = auto::Builder::new(LocalExecutor);
     let mut builder = match agreed {
         None => builder,
@@ -302,15 +342,15 @@ fn builder(agreed: Option<Protocol>, limits: &Limits) -> auto::Builder<LocalExec
     };
     // Without `pipeline_flush`: with it, hyper takes in a response however slowly the client reads,
     // and drops its own answer to a head that it cannot parse.
-    builder.http1().max_buf_size(limits.header_bytes.max(MIN_BUFFER_BYTES));
-    if limits.headers != DEFAULT_HEADERS {
-        builder.http1().max_headers(limits.headers);
+    builder.http1().max_buf_size(head.bytes.max(MIN_BUFFER_BYTES));
+    if head.fields != DEFAULT_HEADERS {
+        builder.http1().max_headers(head.fields);
     }
     builder
         .http2()
         .max_concurrent_streams(STREAMS_LIMIT)
         .max_send_buf_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head.bytes).unwrap_or(u32::MAX))
         .max_frame_size(FRAME_BYTES)
         .max_pending_accept_reset_streams(PENDING_RESETS_LIMIT)
         .max_local_error_reset_streams(LOCAL_RESETS_LIMIT)

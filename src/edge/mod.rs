@@ -2,7 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod client_ip;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod facts;
 pub mod guard;
