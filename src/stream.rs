@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
-use crate::tls::Protocol;
+use crate::tls::{ClientTls, Protocol};
 
 /// Up to this many bytes, copying them together costs less than `writev` does beside `send`.
 const GATHER_BYTES: usize = 2048;
@@ -22,6 +22,23 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Connects over TCP and, where it is to be spoken, TLS.
+    ///
+    /// # Errors
+    /// The connection's; or the other side is not who it should be.
+    pub(crate) async fn connect(
+        host: &str,
+        port: u16,
+        tls: Option<&ClientTls>,
+    ) -> io::Result<Self> {
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(match tls {
+            Some(tls) => Self::Tls(Box::new(tls.connect(host, stream).await?.into())),
+            None => Self::Tcp(stream),
+        })
+    }
+
     /// What was agreed on with TLS to be spoken (ALPN); `None` without TLS, or where the client
     /// did not ask.
     pub(crate) fn agreed(&self) -> Option<Protocol> {

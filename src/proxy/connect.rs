@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::body::RequestBody;
 use crate::config::{Endpoint, Upstream};
@@ -159,19 +159,12 @@ fn run(connection: impl Future<Output = hyper::Result<()>> + 'static) {
 }
 
 async fn open(endpoint: &Endpoint, tls: Option<&ClientTls>) -> io::Result<Stream> {
-    Ok(match endpoint {
-        Endpoint::Http { host, port } => {
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            Stream::Tcp(stream)
-        }
+    match endpoint {
+        Endpoint::Http { host, port } => Stream::connect(host, *port, None).await,
         Endpoint::Https { host, port } => {
             let tls = tls.expect("invariant: an upstream with an https endpoint has its TLS");
-            let stream = TcpStream::connect((host.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            let stream = tls.connect(host, stream).await?;
-            Stream::Tls(Box::new(stream.into()))
+            Stream::connect(host, *port, Some(tls)).await
         }
-        Endpoint::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
-    })
+        Endpoint::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+    }
 }

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, AnswerError, read};
@@ -94,12 +93,7 @@ impl Client {
 
     async fn connect(&self) -> Result<Sender, AskError> {
         let (host, port) = &self.settings.address;
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
-        stream.set_nodelay(true)?;
-        let stream = match &self.settings.tls {
-            Some(tls) => Stream::Tls(Box::new(tls.connect(host, stream).await?.into())),
-            None => Stream::Tcp(stream),
-        };
+        let stream = Stream::connect(host, *port, self.settings.tls.as_ref()).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
