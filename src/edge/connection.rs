@@ -19,7 +19,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 use tokio::sync::watch;
 
 use super::deadline::Watch;
@@ -164,7 +164,7 @@ impl Connection {
     }
 
     /// Bytes came in.
-    fn read(&self) {
+    pub(super) fn read(&self) {
         if self.phase.get() == Phase::Idle && !self.is_http2.get() {
             self.phase.set(Phase::Head);
             self.watch.set(self.header_timeout);
@@ -269,8 +269,7 @@ pub(crate) async fn carry<S, B>(
     B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
     LocalExecutor: Http2ServerConnExec<S::Future, B>,
 {
-    let socket = Socket { stream, connection: connection.clone() };
-    let mut guard = SharedGuard::new(Guard::new(socket, connection.clone(), agreed, head));
+    let mut guard = SharedGuard::new(Guard::new(stream, connection.clone(), agreed, head));
     let builder = builder(agreed, head);
     let serving = builder.serve_connection(TokioIo::new(guard.clone()), service);
     match run(connection, serving, drain).await {
@@ -357,63 +356,6 @@ fn builder(agreed: Option<Protocol>, head: HeadLimits) -> auto::Builder<LocalExe
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     builder
-}
-
-/// The client's socket, telling its connection when bytes come in.
-struct Socket {
-    stream: Stream,
-    connection: Rc<Connection>,
-}
-
-impl Socket {
-    fn stream(self: Pin<&mut Self>) -> Pin<&mut Stream> {
-        Pin::new(&mut self.get_mut().stream)
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = self.as_mut().stream().poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.connection.read();
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream().poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 #[cfg(test)]

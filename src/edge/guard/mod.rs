@@ -117,6 +117,16 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         }
     }
 
+    /// Reads what the client sends; its connection is told that something came.
+    fn poll_client(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.connection.read();
+        }
+        polled
+    }
+
     /// Passes on what is held and approved. `true` where there was any.
     fn pass(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let count = (self.approved - self.passed).min(buf.remaining());
@@ -137,7 +147,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        ready!(self.poll_client(cx, buf))?;
         let read = &buf.filled()[before..];
         let is_end = read.is_empty();
         let (pass, rest) = self.judge(read);
@@ -156,7 +166,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut bytes = [0; READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
+        ready!(self.poll_client(cx, &mut buf))?;
         self.held.extend_from_slice(buf.filled());
         self.judge_held();
         Poll::Ready(Ok(buf.filled().is_empty()))
@@ -217,7 +227,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     /// Reads frames of HTTP/2.
     fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        ready!(self.poll_client(cx, buf))?;
         self.count_frames(&buf.filled()[before..]);
         match self.mode {
             Mode::BrokenOff => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
@@ -243,7 +253,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
         let mut bytes = [0; READ_BYTES];
         loop {
             let mut buf = ReadBuf::new(&mut bytes);
-            let read = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf));
+            let read = ready!(self.poll_client(cx, &mut buf));
             if read.is_err() || buf.filled().is_empty() {
                 return Poll::Ready(());
             }
@@ -305,7 +315,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
                 return Poll::Ready(Ok(()));
             }
             match this.mode {
-                Mode::Through => return Pin::new(&mut this.inner).poll_read(cx, buf),
+                Mode::Through => return this.poll_client(cx, buf),
                 Mode::Http2 => return this.poll_frames(cx, buf),
                 // The answer closes the connection.
                 Mode::RefusedHead => return Poll::Pending,
