@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, Version, request};
@@ -26,6 +26,7 @@ use super::deadline::Watch;
 use super::guard::{Fault, Guard, HeadLimits, SharedGuard};
 use super::listener::Transport;
 use super::service;
+use super::waiter::Waiter;
 use super::worker::{Handoff, Worker};
 use crate::local::LocalExecutor;
 use crate::proxy::Switched;
@@ -79,7 +80,7 @@ pub(crate) struct Connection {
     /// Requests that were answered to the end.
     answered: Cell<usize>,
     /// Who waits for the next of them to be.
-    waiting: Cell<Option<Waker>>,
+    waiting: Waiter,
     /// The other side, where the connection goes on in another protocol.
     switched: RefCell<Option<Switched>>,
     /// Why the guard passed its own request on instead of the client's.
@@ -111,7 +112,7 @@ impl Connection {
             is_http2: Cell::new(false),
             certificate: RefCell::default(),
             answered: Cell::new(0),
-            waiting: Cell::new(None),
+            waiting: Waiter::default(),
             switched: RefCell::default(),
             fault: Cell::new(None),
         }
@@ -139,7 +140,7 @@ impl Connection {
         if self.answered.get() >= requests && self.switched.borrow().is_none() {
             return Poll::Ready(());
         }
-        self.waiting.set(Some(cx.waker().clone()));
+        self.waiting.wait(cx);
         Poll::Pending
     }
 
@@ -183,9 +184,7 @@ impl Connection {
     /// A request was answered to the end.
     fn end(&self) {
         self.answered.set(self.answered.get() + 1);
-        if let Some(waiting) = self.waiting.take() {
-            waiting.wake();
-        }
+        self.waiting.wake();
         match self.phase.get() {
             Phase::Answers(running) if running > 1 => self.phase.set(Phase::Answers(running - 1)),
             Phase::Closing => {}
@@ -282,11 +281,8 @@ pub(crate) async fn carry<S, B>(
                 Box::pin(switched.run(guard)).await;
             } else {
                 // hyper leaves this to who asked for an upgrade that was not given.
-                let closed = |cx: &mut Context<'_>| {
-                    let closed = Pin::new(&mut guard).poll_shutdown(cx).map(drop);
-                    if closed.is_ready() { closed } else { connection.watch.poll_expired(cx) }
-                };
-                poll_fn(closed).await;
+                let closed = poll_fn(|cx| Pin::new(&mut guard).poll_shutdown(cx));
+                connection.watch.limited(closed).await;
             }
         }
     }
@@ -302,8 +298,7 @@ pub(crate) async fn handshake(
     let (Stream::Tcp(stream), Some(tls)) = (stream, tls) else {
         return Err(io::Error::other("no certificates for this listener"));
     };
-    let mut shaking = Box::pin(tls.accept(stream));
-    let shaken = poll_fn(|cx| connection.watch.poll_limited(shaking.as_mut(), cx)).await;
+    let shaken = connection.watch.limited(Box::pin(tls.accept(stream))).await;
     let (stream, certificate) = shaken.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
     connection.certificate.replace(certificate.map(Rc::new));
     Ok(stream)
@@ -323,10 +318,7 @@ async fn run<F: GracefulConnection>(
             told = true;
             serving.as_mut().graceful_shutdown();
         }
-        match serving.as_mut().poll(cx) {
-            Poll::Ready(served) => Poll::Ready(Some(served)),
-            Poll::Pending => connection.watch.poll_expired(cx).map(|()| None),
-        }
+        connection.watch.poll_limited(serving.as_mut(), cx)
     })
     .await
 }

@@ -4,10 +4,13 @@
 //! that keeps within its limits costs no timer at all; limits are exact to two ticks.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use super::waiter::Waiter;
 
 /// How often deadlines are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -25,7 +28,7 @@ pub(crate) struct Deadlines {
 struct State {
     deadline: Cell<Option<Instant>>,
     expired: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
+    waiter: Waiter,
     /// Expires with this one.
     linked: RefCell<Option<Rc<State>>>,
 }
@@ -34,9 +37,7 @@ impl State {
     fn expire(&self) {
         self.deadline.set(None);
         self.expired.set(true);
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
+        self.waiter.wake();
         if let Some(linked) = &*self.linked.borrow() {
             linked.expire();
         }
@@ -114,10 +115,7 @@ impl Watch {
         if self.state.expired.get() {
             return Poll::Ready(());
         }
-        let mut waker = self.state.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
+        self.state.waiter.wait(cx);
         Poll::Pending
     }
 
@@ -131,6 +129,11 @@ impl Watch {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending => self.poll_expired(cx).map(|()| None),
         }
+    }
+
+    /// Waits for a future, or until this expires.
+    pub(crate) async fn limited<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
+        poll_fn(|cx| self.poll_limited(Pin::new(&mut future), cx)).await
     }
 
     /// The time, up to a tick ago: what is measured in many ticks need not ask the clock.
@@ -148,6 +151,8 @@ impl Drop for Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
 
     #[test]
