@@ -74,7 +74,7 @@ fn act(worker: &Rc<Worker>, connection: &Rc<Connection>, asked: Asked, decided: 
         }
     };
     let (pool, watch) = (plan.pool.clone(), worker.deadlines.watch());
-    match forward(plan, head, incoming, watch, connection.watch.end()) {
+    match forward(plan, head, incoming, format, watch, connection.watch.end()) {
         Ok(forwarding) => Answer::Upstream(Passing {
             worker: worker.clone(),
             connection: connection.clone(),

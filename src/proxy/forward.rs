@@ -77,7 +77,7 @@ type Answer = (Response<Incoming>, Lease);
 
 /// Forwards a request: as much as can be done without waiting is done at once, so that little has
 /// to be kept while the upstream works. `connection` is ended with an exchange that stalls in its
-/// body.
+/// body; one that wants to be answered as gRPC is, ends with a status where it is cut.
 ///
 /// # Errors
 /// The request cannot be sent.
@@ -85,6 +85,7 @@ pub(crate) fn forward(
     mut plan: Plan,
     head: request::Parts,
     incoming: Incoming,
+    format: Format,
     watch: Watch,
     connection: WatchEnd,
 ) -> Result<Forwarding, Refusal> {
@@ -97,7 +98,7 @@ pub(crate) fn forward(
     let exchange = Rc::new(Exchange::new(watch, followed, idle, response));
     let has_body = !incoming.is_end_stream();
     let protocol = Protocol::asked(&head, has_body).filter(|_| !upstream.http2);
-    let is_grpc = Format::of(&head.headers) == Format::Grpc;
+    let is_grpc = format == Format::Grpc;
     if is_grpc || is_stream(&incoming) {
         exchange.follow(&plan.streams);
     }
