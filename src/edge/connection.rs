@@ -29,9 +29,9 @@ use super::service;
 use super::waiter::Waiter;
 use super::worker::{Handoff, Worker};
 use crate::local::LocalExecutor;
-use crate::proxy::Switched;
+use crate::proxy::{Certificate, Switched};
 use crate::stream::Stream;
-use crate::tls::{ClientIdentity, Protocol, ServerTls};
+use crate::tls::{Protocol, ServerTls};
 
 /// How long a connection may be without a request before it is closed.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -76,7 +76,7 @@ pub(crate) struct Connection {
     /// On an idle HTTP/2 connection, bytes are pings and windows more often than heads.
     is_http2: Cell<bool>,
     /// What the client's certificate says, where it had to show one.
-    certificate: RefCell<Option<Rc<ClientIdentity>>>,
+    certificate: RefCell<Option<Rc<Certificate>>>,
     /// Requests that were answered to the end.
     answered: Cell<usize>,
     /// Who waits for the next of them to be.
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// What the client's certificate says, where it had to show one.
-    pub(crate) fn certificate(&self) -> Option<Rc<ClientIdentity>> {
+    pub(crate) fn certificate(&self) -> Option<Rc<Certificate>> {
         self.certificate.borrow().clone()
     }
 
@@ -300,7 +300,7 @@ pub(crate) async fn handshake(
     };
     let shaken = connection.watch.limited(Box::pin(tls.accept(stream))).await;
     let (stream, certificate) = shaken.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
-    connection.certificate.replace(certificate.map(Rc::new));
+    connection.certificate.replace(certificate.as_ref().map(Certificate::new).map(Rc::new));
     Ok(stream)
 }
 

@@ -13,13 +13,12 @@ use hyper::body::Incoming;
 use super::body::{RequestBody, UpstreamBody};
 use super::connect::ConnectError;
 use super::exchange::Exchange;
-use super::headers::{self, Dropped, Identity};
+use super::headers::{self, Certificate, Dropped, Identity};
 use super::pool::{Lease, Pool};
 use super::tunnel::Switched;
 use super::upgrade::Protocol;
 use crate::edge::deadline::{Watch, WatchEnd};
 use crate::edge::{Followed, Format, Refusal, Streams};
-use crate::tls::ClientIdentity;
 
 /// A body that is longer is followed while it lasts, in bytes.
 const LONG_BODY_BYTES: u64 = 1024 * 1024;
@@ -33,7 +32,7 @@ pub(crate) struct Plan {
     /// The client's address, as the upstream is told.
     pub(crate) client: Option<HeaderValue>,
     /// What the client's certificate says, where it had to show one.
-    pub(crate) certificate: Option<Rc<ClientIdentity>>,
+    pub(crate) certificate: Option<Rc<Certificate>>,
     /// Headers that are not passed on.
     pub(crate) dropped_headers: Rc<Dropped>,
     pub(crate) body_limit: Option<u64>,
@@ -270,7 +269,7 @@ fn outgoing(
     let client = plan.client.take();
     headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, client);
     if let Some(certificate) = &plan.certificate {
-        headers::certify(&mut head.headers, certificate);
+        certificate.certify(&mut head.headers);
     }
     Ok(Request::from_parts(head, body))
 }

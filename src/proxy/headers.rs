@@ -164,13 +164,27 @@ pub(crate) fn identify(
     }
 }
 
-/// Adds what the client's certificate says, which was verified. Names are parted by commas.
-pub(crate) fn certify(headers: &mut HeaderMap, certificate: &ClientIdentity) {
-    let ClientIdentity { sha256, dns, uris } = certificate;
-    headers.insert(CERTIFICATE_SHA256, text(sha256.clone()));
-    for (name, values) in [(CERTIFICATE_DNS, dns), (CERTIFICATE_URI, uris)] {
-        if !values.is_empty() {
-            headers.insert(name, text(values.join(",")));
+/// What the upstream is told of a client's certificate, made once a connection.
+#[derive(Debug)]
+pub(crate) struct Certificate(Vec<(HeaderName, HeaderValue)>);
+
+impl Certificate {
+    /// What one says that was verified. Names are parted by commas.
+    pub(crate) fn new(identity: &ClientIdentity) -> Self {
+        let ClientIdentity { sha256, dns, uris } = identity;
+        let mut fields = vec![(CERTIFICATE_SHA256, text(sha256.clone()))];
+        for (name, values) in [(CERTIFICATE_DNS, dns), (CERTIFICATE_URI, uris)] {
+            if !values.is_empty() {
+                fields.push((name, text(values.join(","))));
+            }
+        }
+        Self(fields)
+    }
+
+    /// Adds it.
+    pub(crate) fn certify(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.0 {
+            headers.insert(name, value.clone());
         }
     }
 }

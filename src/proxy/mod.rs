@@ -15,6 +15,6 @@ mod upgrade;
 
 pub(crate) use body::{BodyError, UpstreamBody};
 pub(crate) use forward::{Content, Forwarding, Plan, forward};
-pub(crate) use headers::{Dropped, Identity};
+pub(crate) use headers::{Certificate, Dropped, Identity};
 pub(crate) use pool::{Pool, Upstreams};
 pub(crate) use tunnel::Switched;
