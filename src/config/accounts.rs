@@ -158,9 +158,9 @@ fn read_file(file: &Path, report: &Report) -> Option<Vec<Declared<Account>>> {
 fn account(table: &Table<'_>) -> Option<Account> {
     table.allow(&ACCOUNT_KEYS);
     let words = Plan::ALL.map(|plan| (plan.name(), plan));
-    let id = required(table, "id", integer);
-    let name = required(table, "name", name);
-    let plan = required(table, "plan", |node| word(node, &words));
+    let id = table.required("id", None, integer);
+    let name = table.required("name", None, name);
+    let plan = table.required("plan", None, |node| word(node, &words));
     let state = table.word("state", &STATES).unwrap_or(AccountState::Open);
     let ip_rules_enabled = table.take("ip_rules_enabled", boolean);
     let projects = list(table, "project", "[[account.project]]", project);
@@ -193,23 +193,23 @@ fn account(table: &Table<'_>) -> Option<Account> {
 
 fn project(table: &Table<'_>) -> Option<Project> {
     table.allow(&["id", "name"]);
-    let (id, name) = (required(table, "id", integer), required(table, "name", name));
+    let (id, name) = (table.required("id", None, integer), table.required("name", None, name));
     Some(Project { id: id?, name: name?.to_owned() })
 }
 
 fn user(table: &Table<'_>) -> Option<User> {
     table.allow(&["id", "name", "licence", "admin"]);
     let words = Licence::ALL.map(|licence| (licence.name(), licence));
-    let (id, name) = (required(table, "id", integer), required(table, "name", name));
-    let licence = required(table, "licence", |node| word(node, &words));
+    let (id, name) = (table.required("id", None, integer), table.required("name", None, name));
+    let licence = table.required("licence", None, |node| word(node, &words));
     let admin = table.flag("admin", false);
     Some(User { id: id?, name: name?.to_owned(), licence: licence?, admin })
 }
 
 fn ip_rule(table: &Table<'_>) -> Option<IpRule> {
     table.allow(&["action", "cidr", "name"]);
-    let action = required(table, "action", |node| word(node, &ACTIONS));
-    let cidr = required(table, "cidr", cidr);
+    let action = table.required("action", None, |node| word(node, &ACTIONS));
+    let cidr = table.required("cidr", None, cidr);
     let name = table.take("name", text).map(str::to_owned);
     Some(IpRule { action: action?, cidr: cidr?, name })
 }
@@ -221,8 +221,9 @@ fn id_row(table: &Table<'_>) -> Option<Id> {
         .filter(|category| *category != Category::All)
         .map(|category| (category.name(), category))
         .collect();
-    let index = required(table, "index", name);
-    let (id, project) = (required(table, "id", integer), required(table, "project_id", integer));
+    let index = table.required("index", None, name);
+    let (id, project) =
+        (table.required("id", None, integer), table.required("project_id", None, integer));
     let environment_category = table.word("environment_category", &words);
     let (index, id, project_id) = (index?.to_owned(), id?, project?);
     Some(Id { index, id, project_id, environment_category })
@@ -231,13 +232,9 @@ fn id_row(table: &Table<'_>) -> Option<Id> {
 fn token(table: &Table<'_>) -> Option<Token> {
     no_secret(table);
     table.allow(&["name", "user_id", "grants", "allow_ips", "not_before", "expires_at"]);
-    let name = required(table, "name", name);
-    let errors = table.report.errors();
-    let grants = table.each("grants", grant).unwrap_or_default();
-    if grants.is_empty() && table.report.errors() == errors {
-        let mistake = Mistake::new("`grants` is required");
-        table.error("grants", mistake.help("write for instance grants = [\"job_admin:42\"]"));
-    }
+    let name = table.required("name", None, name);
+    let example = "write for instance grants = [\"job_admin:42\"]";
+    let grants = table.required_each("grants", example, grant);
     let allow_ips = table.each("allow_ips", cidr).map(|mut prefixes| {
         prefixes.sort();
         prefixes.dedup();
@@ -274,17 +271,6 @@ fn list<T>(
         Some(Declared { line: table.report.line(table.at), item: read(&table)? })
     };
     items.iter().filter_map(declared).collect()
-}
-
-fn required<'a, T>(
-    table: &Table<'a>,
-    key: &str,
-    read: impl FnOnce(&'a Node) -> Result<T, Mistake>,
-) -> Option<T> {
-    if table.is_without(key) {
-        table.report.error(table.at, Mistake::new(format!("`{key}` is required")));
-    }
-    table.take(key, read)
 }
 
 fn no_two<T>(table: &Table<'_>, declared: &[Declared<T>], what: impl Fn(&T) -> String) {

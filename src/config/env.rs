@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::read::Table;
 use super::report::{Mistake, Report};
 use super::schema::{self, INTROSPECTION, Key, Kind, LIMIT_GROUP, UPSTREAM, UPSTREAMS};
 use super::source::{At, Source, shown};
@@ -20,6 +21,22 @@ pub(super) type Environment = BTreeMap<String, String>;
 pub fn process_environment() -> impl Iterator<Item = (String, String)> {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     std::env::vars_os().map(move |(name, value)| (lossy(name), lossy(value)))
+}
+
+/// What a variable holds that `key` names. One that is not set is reported there.
+pub(super) fn value<'e>(
+    variable: &str,
+    environment: &'e Environment,
+    table: &Table<'_>,
+    key: &str,
+    help: Option<&str>,
+) -> Option<&'e str> {
+    let value = environment.get(variable);
+    if value.is_none() {
+        let message = format!("the environment variable {} is not set", shown(variable));
+        table.error(key, help.into_iter().fold(Mistake::new(message), Mistake::help));
+    }
+    value.map(String::as_str)
 }
 
 /// Sections that hold a section for each name, by their part of a variable's name.

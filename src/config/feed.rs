@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::env::Environment;
+use super::env::{self, Environment};
 use super::files::Files;
 use super::read::{Table, name};
 use super::report::Mistake;
@@ -41,10 +41,7 @@ pub(super) fn read(root: &Table<'_>, files: &Files, environment: &Environment) -
     let (feed, base) = (root.section("feed"), files.base());
     let endpoint = feed.take("url", |node| endpoint(node, base));
     let token = token(&feed, environment);
-    if feed.node("cache").is_none() {
-        feed.error("cache", Mistake::new("[feed] `cache` is required").help(CACHE));
-    }
-    let cache = feed.take("cache", |node| Ok(base.join(name(node)?)));
+    let cache = feed.required("cache", CACHE, |node| Ok(base.join(name(node)?)));
     let max_boot_age = feed.duration("max_boot_age", DEFAULT_MAX_BOOT_AGE);
     let endpoint = endpoint?;
     if upstreams::is_exposed(&endpoint) {
@@ -77,20 +74,13 @@ fn endpoint(node: &Node, base: &Path) -> Result<Endpoint, Mistake> {
 
 /// Neither the variable's value nor what could be it is shown.
 fn token(feed: &Table<'_>, environment: &Environment) -> Option<Secret> {
-    let Some(variable) = feed.text("token_env") else {
-        feed.error("token_env", Mistake::new("[feed] `token_env` is required").help(TOKEN));
-        return None;
-    };
+    let variable = feed.required("token_env", TOKEN, name)?;
     if may_hold_secret(variable) {
         let mistake = Mistake::new("`token_env` names a variable: it is not the token itself");
         feed.error("token_env", mistake.help(TOKEN));
         return None;
     }
-    let Some(value) = environment.get(variable) else {
-        let message = format!("the environment variable {} is not set", shown(variable));
-        feed.error("token_env", Mistake::new(message).help(TOKEN));
-        return None;
-    };
+    let value = env::value(variable, environment, feed, "token_env", Some(TOKEN))?;
     let token = Secret::parse(value.trim().to_owned());
     let wrong = |error: crate::core::token::Malformed| {
         let message = format!("what {} holds is no token: {error}", shown(variable));

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri};
 use zeroize::Zeroizing;
 
-use super::env::Environment;
+use super::env::{self, Environment};
 use super::files::Files;
 use super::read::{Table, name, text};
 use super::report::Mistake;
@@ -61,7 +61,7 @@ pub(super) fn read(
     let table = legacy.subsection("legacy", "introspection");
     table.allow(&names(INTROSPECTION));
     let errors = table.report.errors();
-    let location = required(&table, "url", URL_EXAMPLE).and_then(|()| table.take("url", location));
+    let location = table.required("url", URL_EXAMPLE, location);
     let selectors = selectors(&table);
     let authorization = authorization(&table, files, environment);
     let is_tls = location.as_ref().is_some_and(|location| location.is_tls);
@@ -106,14 +106,6 @@ pub(super) fn read(
     })
 }
 
-fn required(table: &Table<'_>, key: &str, help: &str) -> Option<()> {
-    if table.node(key).is_none() {
-        table.error(key, Mistake::new(format!("`{key}` is required")).help(help));
-        return None;
-    }
-    Some(())
-}
-
 /// Where the endpoint is.
 struct Location {
     address: (String, u16),
@@ -153,13 +145,7 @@ fn location(node: &Node) -> Result<Location, Mistake> {
 fn selectors(table: &Table<'_>) -> Vec<String> {
     let help =
         "list how the tokens begin that may be sent to the endpoint: selectors = [\"dbtc_\"]";
-    let is_empty = table
-        .node("selectors")
-        .is_none_or(|node| super::read::array(node).is_ok_and(<[_]>::is_empty));
-    if is_empty {
-        table.error("selectors", Mistake::new("`selectors` is required").help(help));
-    }
-    let found = table.each("selectors", selector).unwrap_or_default();
+    let found = table.required_each("selectors", help, selector);
     if found.len() > SELECTORS_LIMIT {
         table.error("selectors", Mistake::new(format!("at most {SELECTORS_LIMIT} fit")));
     }
@@ -229,14 +215,9 @@ fn secret(
         (Some(file), None) => {
             files.open(table, "secret_file", file, |path, file| keys::load(path, file, table))?.1
         }
-        (None, Some(variable)) => match environment.get(variable) {
-            Some(value) => Zeroizing::new(value.clone()),
-            None => {
-                let message = format!("the environment variable {} is not set", shown(variable));
-                table.error("secret_env", Mistake::new(message));
-                return None;
-            }
-        },
+        (None, Some(variable)) => {
+            Zeroizing::new(env::value(variable, environment, table, "secret_env", None)?.to_owned())
+        }
         (None, None) => {
             let message = "`secret_file` or `secret_env` is required: the endpoint has to know who \
                            asks (RFC 7662, section 2.1)";

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::env::Environment;
+use super::env::{self, Environment};
 use super::files::{self, Files};
 use super::read::Table;
 use super::report::{Mistake, Report};
 use super::schema;
-use super::source::{At, Source, may_hold_secret, shown};
+use super::source::{At, Source, may_hold_secret};
 use crate::core::digest::{DigestKey, DigestKeys};
 
 const DEFAULT_FILE: &str = "digest.key";
@@ -50,11 +50,7 @@ fn from_variable(
     variable: &str,
     environment: &Environment,
 ) -> Option<DigestKeys> {
-    let Some(value) = environment.get(variable) else {
-        let message = format!("the environment variable {} is not set", shown(variable));
-        keys.error("digest_env", Mistake::new(message).help(FORMAT));
-        return None;
-    };
+    let value = env::value(variable, environment, keys, "digest_env", Some(FORMAT))?;
     let source = keys.report.add(Source::opaque(variable));
     let lines = value.split(['\n', ',']).map(|line| (At::whole(source), line));
     parse(lines, At::whole(source), keys.report)

@@ -102,13 +102,9 @@ fn resource(node: &Node) -> Result<String, Mistake> {
 }
 
 fn family(table: &Table<'_>) -> Option<Family> {
-    if table.node("family").is_none() {
-        table.error(
-            "family",
-            Mistake::new("`family` is required").help("write \"account\" or \"project\""),
-        );
-    }
-    table.word("family", &[("account", Family::Account), ("project", Family::Project)])
+    let words = [("account", Family::Account), ("project", Family::Project)];
+    let help = "write \"account\" or \"project\"";
+    table.required("family", help, |node| word(node, &words))
 }
 
 fn plan(node: &Node) -> Result<Plan, Mistake> {

@@ -132,6 +132,27 @@ impl<'a> Table<'a> {
         read(node).map_err(|mistake| self.report.error(node.at, mistake)).ok()
     }
 
+    /// Likewise, where the key has to be there; `help` says what to write.
+    pub fn required<'h, T>(
+        &self,
+        key: &str,
+        help: impl Into<Option<&'h str>>,
+        read: impl FnOnce(&'a Node) -> Result<T, Mistake>,
+    ) -> Option<T> {
+        if self.is_without(key) {
+            self.miss(key, help.into());
+        }
+        self.take(key, read)
+    }
+
+    fn miss(&self, key: &str, help: Option<&str>) {
+        // The place of a table that is not there does not show which it is.
+        let is_there = !std::ptr::eq(self.entries, &NO_ENTRIES);
+        let within = if is_there { String::new() } else { format!("{} ", self.label) };
+        let mistake = Mistake::new(format!("{within}`{key}` is required"));
+        self.error(key, help.into_iter().fold(mistake, Mistake::help));
+    }
+
     /// Every item of an array as `read` understands it; mistakes are reported and left out.
     pub fn each<T>(
         &self,
@@ -142,6 +163,20 @@ impl<'a> Table<'a> {
         let read_or_report =
             |item: &'a Node| read(item).map_err(|mistake| self.report.error(item.at, mistake)).ok();
         Some(items.iter().filter_map(read_or_report).collect())
+    }
+
+    /// Likewise, of an array that has to be there, with an item at least.
+    pub fn required_each<'h, T>(
+        &self,
+        key: &str,
+        help: impl Into<Option<&'h str>>,
+        read: impl Fn(&'a Node) -> Result<T, Mistake>,
+    ) -> Vec<T> {
+        let is_empty = |node| array(node).is_ok_and(<[Node]>::is_empty);
+        if self.is_without(key) || self.node(key).is_some_and(is_empty) {
+            self.miss(key, help.into());
+        }
+        self.each(key, read).unwrap_or_default()
     }
 
     /// A boolean, or the default.

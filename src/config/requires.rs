@@ -15,10 +15,7 @@ const EXAMPLE: &str = "write \"Resource:R\" or \"Resource:W\", a list of such, \
 /// Reads `requires`; `None` where there is a mistake, which is reported. Without permission sets
 /// (they have mistakes of their own) resources are not looked up.
 pub(super) fn requires(route: &Table<'_>, sets: Option<&PermissionSets>) -> Option<RequiresSpec> {
-    let Some(node) = route.node("requires") else {
-        route.report.error(route.at, Mistake::new("`requires` is required").help(EXAMPLE));
-        return None;
-    };
+    let node = route.required("requires", EXAMPLE, Ok)?;
     match &node.value {
         Value::Array(items) if items.is_empty() => {
             route.error("requires", empty_list());

@@ -200,11 +200,8 @@ fn unlimited_if_zero(bytes: u64) -> u64 {
 }
 
 fn path(route: &Table<'_>) -> Option<String> {
-    if route.node("path").is_none() {
-        let mistake = Mistake::new("`path` is required");
-        route.report.error(route.at, mistake.help("write for instance path = \"/v1/jobs/{id}\""));
-    }
-    route.take("path", name).map(str::to_owned)
+    let example = "write for instance path = \"/v1/jobs/{id}\"";
+    route.required("path", example, name).map(str::to_owned)
 }
 
 fn methods(route: &Table<'_>) -> Vec<String> {

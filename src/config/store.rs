@@ -17,10 +17,7 @@ const EXAMPLE: &str = "write url = \"sqlite:portcullis.db\"";
 pub(super) fn read(root: &Table<'_>, base: &Path) -> Option<StoreUrl> {
     let store = root.section("store");
     store.allow(&schema::names(schema::keys("store")));
-    if store.node("url").is_none() {
-        store.error("url", Mistake::new("[store] `url` is required").help(EXAMPLE));
-    }
-    store.take("url", |node| url(node, base))
+    store.required("url", EXAMPLE, |node| url(node, base))
 }
 
 fn url(node: &Node, base: &Path) -> Result<StoreUrl, Mistake> {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::env::Environment;
 use super::files::{self, Files};
-use super::read::{Table, array};
+use super::read::{Table, array, name};
 use super::report::Mistake;
 use super::tree::Node;
 use crate::tls::{
@@ -110,10 +110,7 @@ fn of_system(tls: &Table<'_>, files: &Files, environment: &Environment) -> Optio
 /// The certificate and key that `certificate` and `key` name.
 fn pair(table: &Table<'_>, files: &Files) -> Option<CertifiedPair> {
     let read = |key: &str| {
-        let Some(name) = table.text(key) else {
-            table.error(key, Mistake::new(format!("`{key}` is required")).help(PAIR));
-            return None;
-        };
+        let name = table.required(key, PAIR, name)?;
         files.open(table, key, name, |_: &Path, file| whole(file))
     };
     let (certificate, key) = (read("certificate"), read("key"));

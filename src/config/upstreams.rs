@@ -73,16 +73,9 @@ fn upstream(name: &str, table: &Table<'_>, files: &Files, environment: &Environm
 }
 
 fn endpoints(table: &Table<'_>, base: &Path) -> Vec<Endpoint> {
-    let missing = match table.node("endpoints") {
-        None => true,
-        Some(node) => super::read::array(node).is_ok_and(<[Node]>::is_empty),
-    };
-    if missing {
-        table.error("endpoints", Mistake::new("`endpoints` is required").help(EXAMPLE));
-    }
-    let found = table.each("endpoints", |node| Ok((node.at, endpoint(node, base)?)));
+    let read = |node: &Node| Ok((node.at, endpoint(node, base)?));
     let mut endpoints = Vec::new();
-    for (at, endpoint) in found.unwrap_or_default() {
+    for (at, endpoint) in table.required_each("endpoints", EXAMPLE, read) {
         if is_exposed(&endpoint) {
             table.report.warn(
                 at,
