@@ -211,7 +211,7 @@ impl BaseBuilder {
             details: if *revoked { REVOKED } else { 0 },
             ..Slot::EMPTY
         };
-        self.slot(slot, *id, extra, grants)
+        self.slot(slot, *id, extra.clone(), grants)
     }
 
     /// The slot of a token of another base.
@@ -222,7 +222,7 @@ impl BaseBuilder {
             not_before: token.not_before,
             allow_ips: token.allow_ips.cloned(),
         };
-        self.slot(Slot { account, ..*slot }, token.id, &extra, token.grants.bytes())
+        self.slot(Slot { account, ..*slot }, token.id, extra, token.grants.bytes())
     }
 
     /// A slot with its number and details put where they now are.
@@ -230,7 +230,7 @@ impl BaseBuilder {
         &mut self,
         slot: Slot,
         id: TokenId,
-        extra: &Extra,
+        extra: Extra,
         grants: &[u8],
     ) -> Result<Slot, IndexError> {
         let narrow = u32::try_from(id).ok().filter(|id| *id != WIDE_ID);

@@ -112,7 +112,7 @@ impl DetailsBuilder {
     pub(super) fn add(
         &mut self,
         wide_id: Option<TokenId>,
-        extra: &Extra,
+        extra: Extra,
         grants: &[u8],
     ) -> Result<Option<u32>, Full> {
         let mut bytes = std::mem::take(&mut self.bytes);
@@ -132,7 +132,7 @@ impl DetailsBuilder {
     fn pack(
         &mut self,
         wide_id: Option<TokenId>,
-        extra: &Extra,
+        extra: Extra,
         grants: &[u8],
         bytes: &mut Vec<u8>,
     ) -> Result<(), Full> {
@@ -145,7 +145,7 @@ impl DetailsBuilder {
         }
         if let Some(TokenUser { id, licence }) = user {
             fields |= USER;
-            bytes.push(*licence as u8);
+            bytes.push(licence as u8);
             bytes.extend(id.to_le_bytes());
         }
         if let Some(Timestamp(from)) = not_before {
@@ -155,7 +155,7 @@ impl DetailsBuilder {
         if let Some(prefixes) = allow_ips {
             fields |= ALLOW_IPS;
             let position = u32::try_from(self.details.narrowings.len()).map_err(|_| Full)?;
-            self.details.narrowings.push(prefixes.clone());
+            self.details.narrowings.push(prefixes);
             bytes.extend(position.to_le_bytes());
         }
         match (fields, grants.is_empty()) {
@@ -237,7 +237,7 @@ mod tests {
             let mut builder = DetailsBuilder::default();
             let mut positions = Vec::new();
             for (wide_id, extra, grants) in &added {
-                positions.push(builder.add(*wide_id, extra, &packed(*grants)).ok().unwrap());
+                positions.push(builder.add(*wide_id, extra.clone(), &packed(*grants)).ok().unwrap());
             }
             let details = builder.finish();
             for (position, (wide_id, extra, grants)) in positions.iter().zip(&added) {
@@ -257,7 +257,7 @@ mod tests {
     fn equal_grants_are_kept_once() {
         let mut builder = DetailsBuilder::default();
         let nothing = Extra { user: None, not_before: None, allow_ips: None };
-        let mut add = |grants| builder.add(None, &nothing, &packed(grants)).ok().unwrap();
+        let mut add = |grants| builder.add(None, nothing.clone(), &packed(grants)).ok().unwrap();
         assert_eq!(add(2), add(2));
         assert_ne!(add(2), add(3));
         assert_eq!(add(0), None);
