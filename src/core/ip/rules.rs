@@ -102,16 +102,6 @@ impl IpRules {
         self.has_allow
     }
 
-    /// How many rules there are.
-    pub fn len(&self) -> usize {
-        self.prefixes.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The rules as words that can be kept anywhere, where either family has few.
     pub fn few(&self) -> Option<FewRules<'_>> {
         let Self { prefixes, has_allow } = self;
@@ -205,16 +195,6 @@ impl PrefixSet {
     pub fn iter(&self) -> impl Iterator<Item = IpNet> {
         self.0.iter().map(|(_, prefix)| prefix)
     }
-
-    /// How many prefixes there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// Prefixes with actions, of both families.
@@ -258,10 +238,6 @@ impl Prefixes {
     fn iter(&self) -> impl Iterator<Item = (Action, IpNet)> {
         let v4 = self.v4.entries().into_iter().map(Entry::rule);
         v4.chain(self.v6.entries().into_iter().map(Entry::rule))
-    }
-
-    fn len(&self) -> usize {
-        self.v4.entries().len() + self.v6.entries().len()
     }
 
     fn heap_bytes(&self) -> usize {

@@ -123,8 +123,8 @@ fn without_a_match_a_set_that_only_denies_lets_in() {
 fn an_empty_set_lets_everyone_in_who_has_an_address() {
     let set = IpRules::compile(&[]);
     assert!(set.admits(Some(ip("192.0.2.1"))) && set.admits(Some(ip("::1"))));
-    assert!(!set.has_allow() && set.is_empty());
-    assert_eq!((set.len(), set.iter().count(), set.prefixes.heap_bytes()), (0, 0, 0));
+    assert!(!set.has_allow());
+    assert_eq!((set.iter().count(), set.prefixes.heap_bytes()), (0, 0));
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_prefix_set_holds_what_any_of_its_prefixes_holds() {
             .all(|text| set.contains(ip(text)))
     );
     assert!(["11.0.0.0", "::2", "::"].iter().all(|text| !set.contains(ip(text))));
-    assert_eq!((set.len(), set.iter().count(), set.is_empty()), (3, 3, false));
+    assert_eq!(set.iter().count(), 3);
     assert!(!PrefixSet::compile(&[]).contains(ip("10.0.0.1")));
 }
 
@@ -392,7 +392,6 @@ proptest! {
     fn any_set_gives_its_rules_back(list in rule_list()) {
         let set = IpRules::compile(&list);
         prop_assert_eq!(given_back(&set), expected_rules(&list));
-        prop_assert_eq!(set.len(), expected_rules(&list).len());
         let again = IpRules::compile(&set.iter().collect::<Vec<_>>());
         prop_assert_eq!(given_back(&again), given_back(&set));
     }
@@ -509,7 +508,8 @@ fn hosts_at_every_scale_are_judged_right_and_cost_little_more() {
     for list in lists {
         let set = assert_agrees_on_samples(&list, 300);
         let bytes = set.prefixes.heap_bytes();
-        assert!(bytes < 128 * set.len(), "{bytes} for {}", set.len());
+        let rules = set.iter().count();
+        assert!(bytes < 128 * rules, "{bytes} for {rules}");
     }
 }
 
