@@ -12,6 +12,8 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub const TOKEN_LEN: usize = PREFIX_LEN + ENTROPY_LEN + CHECKSUM_LEN;
 /// Shortest and longest token made elsewhere that is accepted, in bytes.
 pub const FOREIGN_LEN: std::ops::RangeInclusive<usize> = 16..=512;
+/// Longest selector, the beginning of a secret by which slow tokens are looked for, in bytes.
+pub const SELECTOR_LIMIT: usize = 8;
 
 const PREFIX_LEN: usize = 4;
 const ENTROPY_LEN: usize = 43;

@@ -6,6 +6,7 @@ use super::{NewToken, Rules, StoreError};
 use crate::core::ip;
 use crate::core::permissions::{Access, Family, Level, PermissionSet, PermissionSets};
 use crate::core::record::{AccountId, Category, Grant, Plan, Timestamp, Verifier};
+use crate::core::token::SELECTOR_LIMIT;
 
 /// Most characters of a name.
 const NAME_LIMIT: usize = 200;
@@ -15,8 +16,6 @@ const HASH_LIMIT: usize = 1024;
 const KEY_ID_LIMIT: usize = 64;
 /// The resource that managing service tokens takes.
 const SERVICE_TOKENS: &str = "Service tokens";
-/// Most bytes of a selector.
-const SELECTOR_LIMIT: usize = 8;
 
 /// Checks a name: 1 to 200 characters, none of them a control character.
 pub(crate) fn name(of: &str, name: &str) -> Result<(), StoreError> {

@@ -12,14 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::core::ip::parse_cidr;
-use crate::core::token::{FOREIGN_LEN, has_our_prefix};
+use crate::core::token::{FOREIGN_LEN, SELECTOR_LIMIT, has_our_prefix};
 use crate::time::parse_time;
 
 /// Stands for what was taken out.
 pub(super) const HIDDEN: &str = "…";
-
-/// Most bytes of a selector, the beginning of a token, that are shown.
-const SELECTOR_LIMIT: usize = 8;
 
 /// Keys whose values are verifiers.
 const VERIFIERS: [&str; 4] = ["token", "digest", "sha256", "hash"];

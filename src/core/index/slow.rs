@@ -8,9 +8,7 @@ use foldhash::fast::FixedState;
 use super::token::OwnedToken;
 use super::trie::Trie;
 use crate::core::record::{AccountId, TokenId};
-
-/// Longest selector, in bytes.
-pub(super) const SELECTOR_LIMIT: usize = 8;
+use crate::core::token::SELECTOR_LIMIT;
 
 /// A token whose verifier is slow.
 #[derive(Debug)]
