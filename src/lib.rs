@@ -22,6 +22,9 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod core;
+#[cfg(test)]
+#[path = "../tests/support/draw.rs"]
+mod draw;
 pub mod edge;
 pub mod explain;
 pub mod feed;

@@ -1,4 +1,5 @@
-//! Random choices that are the same for the same seed. The benchmarks draw from it as well.
+//! Random choices that are the same for the same seed. Unit tests and benchmarks draw from it as
+//! well.
 
 // Each test and each benchmark uses its part.
 #![allow(dead_code)]

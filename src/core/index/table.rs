@@ -204,6 +204,7 @@ pub(super) fn pack_time(seconds: i64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::draw::Draw;
     use proptest::prelude::*;
     use std::collections::HashMap;
 
@@ -286,12 +287,8 @@ mod tests {
 
     #[test]
     fn a_table_of_several_partitions_is_packed_and_finds_every_token() {
-        let mut state = 1_u64;
-        let mut draw = || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let bits = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb)
-        };
+        let mut draw = Draw(1);
+        let mut draw = || draw.bits();
         let mut tokens: Vec<Bits> = (0..100_000).map(|_| [draw(), draw()]).collect();
         // Some once more.
         tokens.extend_from_within(..1000);

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::family::FEW_LIMIT;
 use super::super::parse_cidr;
 use super::*;
+use crate::draw::Draw;
 use Action::{Allow, Deny};
 
 type Rule = (Action, IpNet);
@@ -446,37 +447,28 @@ fn the_deepest_nesting_is_judged_right() {
     assert_agrees(&set, &list, ip("::"));
 }
 
-/// splitmix64: the same large sets in every run.
-fn draw(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut bits = *state;
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
+fn draw_list(count: usize, family: impl Fn(&mut Draw) -> IpNet) -> Vec<Rule> {
+    let draw = &mut Draw(1);
+    let action = |draw: &mut Draw| if draw.bits().is_multiple_of(4) { Deny } else { Allow };
+    (0..count).map(|_| (action(draw), family(draw))).collect()
 }
 
-fn draw_list(count: usize, family: impl Fn(&mut u64) -> IpNet) -> Vec<Rule> {
-    let state = &mut 1;
-    let action = |state: &mut u64| if draw(state).is_multiple_of(4) { Deny } else { Allow };
-    (0..count).map(|_| (action(state), family(state))).collect()
+fn wide_v4(draw: &mut Draw) -> IpNet {
+    v4_net(draw.bits() as u32, 8 + (draw.bits() % 25) as u8)
 }
 
-fn wide_v4(state: &mut u64) -> IpNet {
-    v4_net(draw(state) as u32, 8 + (draw(state) % 25) as u8)
-}
-
-fn wide_v6(state: &mut u64) -> IpNet {
-    v6_net(0x2 << 124 | u128::from(draw(state)) << 40, 20 + (draw(state) % 109) as u8)
+fn wide_v6(draw: &mut Draw) -> IpNet {
+    v6_net(0x2 << 124 | u128::from(draw.bits()) << 40, 20 + (draw.bits() % 109) as u8)
 }
 
 fn assert_agrees_on_samples(list: &[Rule], samples: usize) -> IpRules {
     let set = IpRules::compile(list);
     assert_eq!(given_back(&set), expected_rules(list));
-    let state = &mut 99;
+    let draw = &mut Draw(99);
     for _ in 0..samples {
-        let net = list[draw(state) as usize % list.len()].1;
-        assert_agrees(&set, list, boundary(net, draw(state) as u8));
-        assert_agrees(&set, list, boundary(v4_net(draw(state) as u32, 32), 0));
+        let net = list[draw.bits() as usize % list.len()].1;
+        assert_agrees(&set, list, boundary(net, draw.bits() as u8));
+        assert_agrees(&set, list, boundary(v4_net(draw.bits() as u32, 32), 0));
     }
     set
 }
@@ -493,17 +485,17 @@ fn ten_thousand_rules_are_judged_right_in_well_under_a_mebibyte() {
 /// What would make a trie of chains: hosts at every distance from their neighbours at once.
 #[test]
 fn hosts_at_every_scale_are_judged_right_and_cost_little_more() {
-    let scales = |state: &mut u64| {
-        let cluster = u128::from(draw(state) % 80) << 121;
-        v6_net(cluster | 1 << (draw(state) % 121), 128)
+    let scales = |draw: &mut Draw| {
+        let cluster = u128::from(draw.bits() % 80) << 121;
+        v6_net(cluster | 1 << (draw.bits() % 121), 128)
     };
     let lists = [
         draw_list(20_000, scales),
-        draw_list(20_000, |state| {
-            let low = draw(state) >> (draw(state) % 64);
+        draw_list(20_000, |draw| {
+            let low = draw.bits() >> (draw.bits() % 64);
             v6_net(0x2001_0db8 << 96 | u128::from(low), 128)
         }),
-        draw_list(20_000, |state| v4_net((draw(state) as u32) >> (draw(state) % 32), 32)),
+        draw_list(20_000, |draw| v4_net((draw.bits() as u32) >> (draw.bits() % 32), 32)),
     ];
     for list in lists {
         let set = assert_agrees_on_samples(&list, 300);
@@ -515,8 +507,8 @@ fn hosts_at_every_scale_are_judged_right_and_cost_little_more() {
 
 #[test]
 fn a_hundred_thousand_rules_are_judged_right() {
-    let mixed = |state: &mut u64| {
-        if draw(state).is_multiple_of(2) { wide_v4(state) } else { wide_v6(state) }
+    let mixed = |draw: &mut Draw| {
+        if draw.bits().is_multiple_of(2) { wide_v4(draw) } else { wide_v6(draw) }
     };
     assert_agrees_on_samples(&draw_list(100_000, mixed), 100);
 }

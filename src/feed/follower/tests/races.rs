@@ -16,6 +16,7 @@ use crate::core::facts::{Credential, Facts};
 use crate::core::record::Timestamp;
 use crate::core::token::Secret;
 use crate::core::verdict::{Lane as By, Verdict};
+use crate::draw::Draw;
 use crate::legacy::{Check, Lane, LaneVerdict, VerifyRequest};
 
 /// Tokens that are revoked, each in an order of its own.
@@ -43,19 +44,6 @@ impl Barrier {
     fn pass(&self) {
         let open = self.open.lock().unwrap();
         drop(self.opened.wait_while(open, |open| !*open).unwrap());
-    }
-}
-
-/// splitmix64.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (bits ^ bits >> 31) % limit
     }
 }
 
@@ -146,7 +134,7 @@ impl Race {
     /// Lets the oldest job be done, as if it had read the store at any moment since it began.
     fn work(&mut self) {
         let draw = &mut self.draw;
-        self.world.work(|began, end| began + draw.below(end - began + 1));
+        self.world.work(|began, end| began + draw.bits() % (end - began + 1));
     }
 
     /// Notes what is in force. What is gone must stay so.
@@ -154,7 +142,7 @@ impl Race {
         if self.world.state(token) == Some(TokenState::Revoked) {
             self.gone.insert(token);
         }
-        let earlier = token.saturating_sub(self.draw.below(TOGETHER));
+        let earlier = token.saturating_sub(self.draw.bits() % TOGETHER);
         for known in [token, earlier] {
             let revived =
                 self.gone.contains(&known) && self.world.state(known) != Some(TokenState::Revoked);
@@ -197,7 +185,7 @@ impl Race {
         if self.under_way.is_empty() {
             return;
         }
-        let pick = self.draw.below(self.under_way.len() as u64) as usize;
+        let pick = self.draw.below(self.under_way.len());
         if self.barrier.is_open() {
             let (token, verification) = self.under_way.swap_remove(pick);
             let verdict = self.runtime.block_on(verification);
