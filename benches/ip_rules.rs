@@ -3,8 +3,7 @@
 // What is measured beside the times is printed beside them.
 #![allow(clippy::print_stdout)]
 
-#[path = "../tests/support/draw.rs"]
-mod draw;
+mod support;
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +14,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use portcullis::core::ip::IpRules;
 use portcullis::core::record::Action;
 
-use draw::Draw;
+use support::{Draw, cpu_time};
 
 /// Addresses judged in turn: enough of them that no branch predictor learns the order.
 const ADDRESSES: usize = 1 << 14;
@@ -111,11 +110,6 @@ fn iter<T>(bencher: &mut Bencher<'_>, mut routine: impl FnMut() -> T) {
         (0..iterations).for_each(|_| drop(black_box(routine())));
         cpu_time() - start
     });
-}
-
-fn cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 /// Three of four allow, at any depth, so that neighbours rarely have the same answer.

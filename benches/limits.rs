@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use portcullis::core::decide::decide;
 use portcullis::core::index::Index;
-use portcullis::core::record::Timestamp;
 use portcullis::core::verdict::{Denial, Lane, Permit, Reason, Verdict};
 use portcullis::limits::{Limits, SharedLimits};
 
-use support::{Request, Synthetic};
+use support::{NOW, Request, Synthetic};
 
-const NOW: Timestamp = Timestamp(1_700_000_000);
 const TOKENS: usize = 10_000;
 const ACCOUNT: (&str, &str) = ("PORTCULLIS_LIMITS__GROUPS__DEFAULT__ACCOUNT", "1000000/1s");
 const TOKEN: (&str, &str) = ("PORTCULLIS_LIMITS__GROUPS__DEFAULT__TOKEN", "1000000/1s");

@@ -6,10 +6,9 @@ use std::net::IpAddr;
 use std::sync::mpsc::sync_channel;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use portcullis::core::record::Timestamp;
 use portcullis::usage::Tally;
 
-const NOW: Timestamp = Timestamp(1_700_000_000);
+use support::NOW;
 
 fn count(criterion: &mut Criterion) {
     let client = Some(IpAddr::from([192, 0, 2, 7]));
