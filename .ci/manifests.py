@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 import kubernetes_validate
 import yaml
@@ -125,7 +126,7 @@ def start(pod, resources, portcullis):
         run(portcullis, "init", folder / "made")
         store = run(portcullis, "-c", folder / "made/portcullis.toml", "export")
         secret = folder / "etc/portcullis-secret"
-        for place in ("etc/portcullis", "etc/portcullis-secret", "var/lib/portcullis"):
+        for place in ("etc/portcullis", "etc/portcullis-secret", "var/lib/portcullis", "run/portcullis"):
             (folder / place).mkdir(parents=True)
         for name, text in config.items():
             # What the pod mounts under /, this check has in its folder.
@@ -135,23 +136,52 @@ def start(pod, resources, portcullis):
         (folder / "made/digest.key").rename(secret / "digest.key")
         containers = [one for one in pod["spec"]["initContainers"] if one["image"].split(":")[0]
                       .endswith("portcullis")]
-        commands = [one["args"] for one in containers]
-        if commands[-1:] != [["serve"]]:
-            return [f"the gate's command is {commands[-1:]}"]
+        ended = [one for one in containers if one.get("restartPolicy") != "Always"]
+        kept = {one["name"]: one for one in containers if one.get("restartPolicy") == "Always"}
+        gate, lane = kept.get("portcullis", {}), kept.get("portcullis-lane")
+        if containers[-1] is not gate or gate["args"] != ["serve"]:
+            return [f"the last container is {containers[-1]['name']}, its command {gate.get('args')}"]
         configured = (portcullis, "-c", folder / "etc/portcullis/portcullis.toml")
         try:
             # Twice: init containers run again when a pod's node restarts.
-            for command in commands[:-1] * 2:
-                run(*configured, *(arg.replace("/etc/", f"{folder}/etc/") for arg in command))
-            run(*configured, "check")
+            for one in ended * 2:
+                command = [arg.replace("/etc/", f"{folder}/etc/") for arg in one["args"]]
+                run(*configured, *command, env=environment(one, folder))
+            run(*configured, "check", env=environment(gate, folder))
         except subprocess.CalledProcessError as error:
             return [f"{' '.join(map(str, error.cmd[3:]))}: {error.stderr.strip()}"]
-    return []
+        return start_lane(configured, lane, gate, folder) if lane else []
 
 
-def run(*command):
+def start_lane(configured, lane, gate, folder):
+    """Whether the lane's container listens where the gate asks it."""
+    wanted, asked = (environment(one, folder) for one in (lane, gate))
+    if wanted["PORTCULLIS_LEGACY__SOCKET"] != asked.get("PORTCULLIS_LEGACY__SOCKET"):
+        return ["the gate does not ask the lane where it listens"]
+    socket = pathlib.Path(wanted["PORTCULLIS_LEGACY__SOCKET"].removeprefix("unix:"))
+    # Ports of this machine are others'.
+    wanted["PORTCULLIS_LEGACY__ADMIN"] = "127.0.0.1:0"
+    command = [str(part) for part in (*configured, *lane["args"])]
+    process = subprocess.Popen(command, env=os.environ | wanted, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not socket.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    listened = socket.exists()
+    process.terminate()
+    said = process.communicate()[1]
+    return [] if listened and process.returncode == 0 else [f"the lane does not run: {said.strip()}"]
+
+
+def environment(container, folder):
+    """A container's variables, as they are for this check's folder."""
+    variables = {one["name"]: one["value"] for one in container.get("env", [])}
+    return {name: value.replace(":/run/", f":{folder}/run/") for name, value in variables.items()}
+
+
+def run(*command, env=None):
     return subprocess.run([str(part) for part in command], check=True, text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True).stdout
+                          env=os.environ | (env or {}), stdin=subprocess.DEVNULL,
+                          capture_output=True).stdout
 
 
 main(*sys.argv[1:])

@@ -142,6 +142,8 @@ fn settings() -> Legacy {
         cache_ttl: Duration::from_secs(3600),
         deadline: Duration::from_secs(10),
         upgrade: Upgrade::Never,
+        socket: None,
+        admin: None,
         introspection: None,
     }
 }

@@ -46,6 +46,8 @@ fn the_first_use_makes_a_legacy_token_a_fast_one_here_and_at_a_second_gate() {
     let first = gate.get(JOBS, OLD);
     assert_eq!((first.status, first.header("x-portcullis-notice")), (200, Some("legacy-token")));
     until_fast(&gate, OLD);
+    let sequence = |gate: &Gate| gate.metrics().value("portcullis_index_sequence");
+    eventually("both know", || (sequence(&second) == sequence(&gate)).then_some(()));
     until_fast(&second, OLD);
     assert_eq!(decided(&second, "allow", "slow"), 0.0, "it never hashed");
     gate.wait_for_log("a legacy token is fast now");

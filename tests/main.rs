@@ -27,6 +27,7 @@ mod headers;
 mod http2;
 mod importers;
 mod introspection;
+mod lane_process;
 mod legacy;
 mod legacy_upgrade;
 mod limits;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +14,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::client::find;
+use crate::support::lane::Lane;
 use crate::support::world::{JOBS, legacy_line, token_line};
 use crate::support::{Connection, Gate, Home, Request, Upstream, eventually};
 
@@ -303,6 +306,45 @@ fn at_every_level_and_in_both_formats_nothing_tells_a_secret() {
     assert!(!upstream.seen().is_empty());
     for seen in upstream.seen() {
         hunt.finds_nothing_in("what the upstream got", seen.head);
+    }
+}
+
+#[test]
+fn a_lane_of_its_own_tells_no_secret_either() {
+    let upstream = Upstream::start();
+    let mut marked = Marked::new(&upstream);
+    Lane::configure(&mut marked.home);
+    let hunt = Hunt::of(&[]);
+    for format in ["text", "json"] {
+        let environment = [("PORTCULLIS_LOG", "trace"), ("PORTCULLIS_LOG_FORMAT", format)];
+        let lane = Lane::start_with(&marked.home, &environment);
+        let served = Served::start(&marked.home, "trace", format);
+        eventually("the lane is reached", || {
+            let scraped = served.admin(&Request::get("/metrics"));
+            scraped.text().contains("portcullis_legacy_lane_up 1").then_some(())
+        });
+        served.use_tokens(&marked.tokens, &hunt);
+        let hashed = lane.metrics().value("portcullis_legacy_verify_duration_seconds_count");
+        assert!(hashed >= 1.0, "the lane was asked");
+        hunt.finds_nothing_in("metrics", format!("{:?}", lane.admin(&Request::get("/metrics"))));
+        // What is malformed is not repeated, nor is what is well-formed and asks for the impossible.
+        for frame in
+            [format!("\u{1}{MARK}"), format!("\u{1}\0\0\0\u{12}legacy{MARK}\u{1}\0\u{3}$2b")]
+        {
+            let mut stream = UnixStream::connect(marked.home.path("lane.sock")).unwrap();
+            let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+            let said = [b"portcullis lane 1\n", &length[..], frame.as_bytes()].concat();
+            stream.write_all(&said).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let mut answered = Vec::new();
+            // Reset, where not all was read.
+            let _ = stream.read_to_end(&mut answered);
+            hunt.finds_nothing_in("what a lane answers", answered);
+        }
+        served.tells_nothing(&hunt);
+        drop(served);
+        hunt.finds_nothing_in("the lane's log", lane.log());
+        hunt.finds_nothing_below(marked.home.folder(), &["digest.key"]);
     }
 }
 

@@ -24,13 +24,15 @@ pub(super) struct Observer {
 impl Observer {
     /// Starts the slow lane where the configuration turns it on.
     pub(super) fn start(&self, settings: &Legacy) -> io::Result<Option<Arc<Lane>>> {
+        // A process of its own is yet to be reached.
+        self.metrics.legacy_lane_up.set(i64::from(settings.enabled && settings.socket.is_none()));
         settings.enabled.then(|| Lane::start(settings, Arc::new(self.clone()))).transpose()
     }
 }
 
 impl LaneObserver for Observer {
     fn verified(&self, seconds: f64) {
-        self.metrics.legacy_verify_duration.observe(seconds);
+        self.metrics.lane.verify_duration.observe(seconds);
     }
 
     fn hashed(&self, token: TokenId, cpu: Duration) {
@@ -59,15 +61,19 @@ impl LaneObserver for Observer {
     }
 
     fn shed(&self) {
-        self.metrics.legacy_shed.inc();
+        self.metrics.lane.shed.inc();
     }
 
     fn queue_depth(&self, depth: usize) {
-        self.metrics.legacy_queue_depth.set(depth as i64);
+        self.metrics.lane.queue_depth.set(depth as i64);
+    }
+
+    fn reached(&self, is_reached: bool) {
+        self.metrics.legacy_lane_up.set(i64::from(is_reached));
     }
 
     fn answered(&self, cpu_seconds: f64, seconds: f64) {
-        self.metrics.legacy_cpu_seconds.inc_by(cpu_seconds);
-        self.metrics.legacy_wait.observe(seconds);
+        self.metrics.lane.cpu_seconds.inc_by(cpu_seconds);
+        self.metrics.lane.wait.observe(seconds);
     }
 }

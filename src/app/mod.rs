@@ -2,11 +2,14 @@
 
 mod hardening;
 mod lane;
+mod lane_process;
 mod reload;
 mod serve;
 
 pub use hardening::{harden, silence_panics};
+pub use lane_process::LaneProcess;
 pub use reload::ReloadError;
+pub(crate) use reload::Reloaded;
 pub(crate) use serve::Control;
 pub use serve::{AppError, Gate, Stop};
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 
 use super::lane::Observer;
@@ -54,19 +55,7 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads the configuration again and puts it in force. Blocks.
     pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.try_reload();
-        self.metrics.config_last_reload_successful.set(i64::from(reloaded.is_ok()));
-        match &reloaded {
-            Ok(done) if done.needs_restart.is_empty() => tracing::info!("configuration reloaded"),
-            Ok(done) => tracing::warn!(
-                keys = done.needs_restart.join(", "),
-                "configuration reloaded, but these changed keys need a restart"
-            ),
-            Err(error) => tracing::error!(
-                "configuration not reloaded, going on with the one before:\n{error}"
-            ),
-        }
-        reloaded
+        tell(self.try_reload(), &self.metrics.config_last_reload_successful)
     }
 
     fn try_reload(&self) -> Result<Reloaded, ReloadError> {
@@ -90,6 +79,25 @@ impl Reloader {
         }
         Ok(Reloaded { needs_restart })
     }
+}
+
+/// Says what came of a reload, to metrics and log.
+pub(super) fn tell(
+    reloaded: Result<Reloaded, ReloadError>,
+    succeeded: &IntGauge,
+) -> Result<Reloaded, ReloadError> {
+    succeeded.set(i64::from(reloaded.is_ok()));
+    match &reloaded {
+        Ok(done) if done.needs_restart.is_empty() => tracing::info!("configuration reloaded"),
+        Ok(done) => tracing::warn!(
+            keys = done.needs_restart.join(", "),
+            "configuration reloaded, but these changed keys need a restart"
+        ),
+        Err(error) => {
+            tracing::error!("configuration not reloaded, going on with the one before:\n{error}");
+        }
+    }
+    reloaded
 }
 
 /// Listeners, workers and the store stay as they are until a restart.

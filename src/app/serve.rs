@@ -21,7 +21,7 @@ use crate::edge::{BindError, Listener, Pool, Transport, WorkerSettings, accept};
 use crate::explain::{Question, QuestionError};
 use crate::feed::{Follower, Publisher, Remote, RemoteUses, Source};
 use crate::limits::SharedLimits;
-use crate::observe::admin;
+use crate::observe::admin::{self, Administered};
 use crate::observe::metrics::Metrics;
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::usage::{Collector, LaneTally, Recorder};
@@ -241,37 +241,51 @@ impl Sources {
     }
 }
 
-impl Control {
+impl Administered for Control {
+    fn metrics(&self) -> Vec<u8> {
+        self.reloader.metrics.render()
+    }
+
     /// Whether requests are decided: an index is there and the gate is not draining.
-    pub(crate) fn is_ready(&self) -> Result<(), &'static str> {
+    fn ready(&self) -> Result<String, &'static str> {
         if !self.ready.load(Ordering::Relaxed) {
             return Err("draining");
         }
         if self.reloader.shared.live().index.is_none() {
             return Err("no index yet");
         }
-        Ok(())
+        let notes = [self.feed_note(), self.lane_note()];
+        Ok(notes.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 
-    /// How the feed is, for people: empty where all is well.
-    pub(crate) fn feed_note(&self) -> String {
-        let status = self.reloader.shared.status();
-        match status.is_connected() {
-            true => String::new(),
-            false => {
-                let (source, age) = (status.source(), status.age().as_secs());
-                format!("the {source} does not answer; the index is {age} s old")
-            }
-        }
-    }
-
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.reloader.metrics
-    }
-
-    /// Reads the configuration again and puts it in force. Blocks.
-    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+    fn reload(&self) -> Result<Reloaded, ReloadError> {
         self.reloader.reload()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.reloader.shared.live().config.files.clone()
+    }
+
+    fn explainer(&self) -> Option<&Control> {
+        Some(self)
+    }
+}
+
+impl Control {
+    /// What is wrong with the feed, for people.
+    fn feed_note(&self) -> Option<String> {
+        let status = self.reloader.shared.status();
+        let (source, age) = (status.source(), status.age().as_secs());
+        (!status.is_connected())
+            .then(|| format!("the {source} does not answer; the index is {age} s old"))
+    }
+
+    /// What is wrong with the slow lane, for people.
+    fn lane_note(&self) -> Option<String> {
+        let is_lost = self.reloader.metrics.legacy_lane_up.get() == 0;
+        let is_wanted = self.reloader.shared.live().config.legacy.enabled;
+        let note = "the slow lane does not answer; legacy tokens that are not remembered get 503";
+        (is_lost && is_wanted).then(|| note.to_owned())
     }
 
     /// Explains a decision by what is in force now. Blocks.
@@ -285,14 +299,16 @@ impl Control {
 }
 
 /// Reloads on SIGHUP and when a file has changed.
-async fn reload_when_asked(control: Arc<Control>, mut hangup: tokio::signal::unix::Signal) {
-    let files = || control.reloader.shared.live().config.files.clone();
-    let mut watch = FileWatch::new(&files());
+pub(super) async fn reload_when_asked(
+    control: Arc<dyn Administered>,
+    mut hangup: tokio::signal::unix::Signal,
+) {
+    let mut watch = FileWatch::new(&control.files());
     let mut interval = tokio::time::interval(FILE_INTERVAL);
     loop {
         let asked = tokio::select! {
             _ = hangup.recv() => true,
-            _ = interval.tick() => watch.changed(&files()),
+            _ = interval.tick() => watch.changed(&control.files()),
         };
         if asked {
             let control = control.clone();

@@ -17,6 +17,7 @@ mod id_index;
 mod import;
 mod init;
 mod ip_rule;
+mod lane;
 mod legacy;
 mod man;
 mod operator;
@@ -93,6 +94,8 @@ enum Command {
     Check,
     /// Run the gate, until SIGTERM or Ctrl-C
     Serve,
+    /// Run the slow lane as a process of its own, for gates with `[legacy] socket` to ask
+    Lane,
     /// Say what would come of a request, step by step, and what would change it
     Explain(explain::Explain),
     /// Accounts: create, list, show, set-plan, close, open
@@ -189,6 +192,7 @@ fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> 
         Command::Demo(demo) => demo::run(&demo, session),
         Command::Check => check::run(session),
         Command::Serve => serve::run(session),
+        Command::Lane => lane::run(session),
         Command::Explain(explain) => explain::run(explain, session),
         Command::Account(command) => account::run(command, session),
         Command::Project(command) => project::run(command, session),

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::exit::{Exit, Failure};
 use super::{CONFIG_DEFAULT, CONFIG_VARIABLE, operator};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Diagnostic};
 use crate::core::record::Timestamp;
 use crate::core::token::FOREIGN_LEN;
 use crate::store::{Actor, SqliteStore, StoreError};
@@ -69,7 +69,14 @@ impl Session<'_> {
     /// Loads the configuration and says on standard error everything that is wrong with it.
     pub(super) fn load_config(&mut self) -> Result<Config, Failure> {
         let file = self.path(&self.config_file);
-        config::load(&file, self.around.environment.clone()).map_err(|errors| {
+        let loaded = config::load(&file, self.around.environment.clone());
+        self.or_told(loaded)
+    }
+
+    /// What was loaded of the configuration, or everything that is wrong with it said likewise.
+    pub(super) fn or_told<T>(&mut self, loaded: Result<T, Vec<Diagnostic>>) -> Result<T, Failure> {
+        let file = self.path(&self.config_file);
+        loaded.map_err(|errors| {
             self.say_raw(&config::render(&errors));
             let hint = "run `portcullis check` after correcting it";
             let message = format!("{}: the configuration is invalid; {hint}", file.display());

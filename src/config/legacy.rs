@@ -1,5 +1,6 @@
 //! `[legacy]`: the slow lane for tokens of before the cutoff.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -7,24 +8,39 @@ use jiff::tz::TimeZone;
 
 use super::env::Environment;
 use super::files::Files;
-use super::read::{Table, expected};
+use super::read::{Table, expected, name};
 use super::report::Mistake;
 use super::schema;
+use super::source::shown;
 use super::tree::{Node, Value};
-use super::{Legacy, Upgrade, introspection};
+use super::{Legacy, Upgrade, introspection, listen};
 use crate::core::record::Timestamp;
 
 const THREADS_LIMIT: usize = 256;
 const QUEUE_LIMIT: usize = 65_536;
-const CANDIDATES_LIMIT: usize = 16;
+/// Most that `candidates_limit` may be.
+pub(crate) const CANDIDATES_LIMIT: usize = 16;
 const DEFAULT_CPU_SHARE: f64 = 0.25;
 /// First second of 2023-07-19, UTC.
 const DEFAULT_CUTOFF_END: Timestamp = Timestamp(1_689_724_800);
 
+const SOCKET_EXAMPLE: &str = "write for instance socket = \"unix:/run/portcullis/lane.sock\"";
+
 /// Reads `[legacy]`.
 pub(super) fn read(root: &Table<'_>, files: &Files, environment: &Environment) -> Legacy {
+    let introspection = introspection::read(&root.section("legacy"), files, environment);
+    Legacy { introspection, ..read_lane(root, files.base()) }
+}
+
+/// Reads what a lane that is a process of its own needs of it: nothing that introspection is for.
+pub(super) fn read_lane(root: &Table<'_>, base: &Path) -> Legacy {
     let legacy = root.section("legacy");
     legacy.allow(&schema::names(schema::keys("legacy")));
+    let socket = legacy.take("socket", |node| socket(node, base));
+    if legacy.node("admin").is_some() && legacy.is_without("socket") {
+        let message = "`admin` has no effect without [legacy] `socket`: it is that process's";
+        legacy.warn("admin", Mistake::new(message).help(SOCKET_EXAMPLE));
+    }
     Legacy {
         enabled: legacy.flag("enabled", true),
         cutoff_end: legacy.take("cutoff", cutoff_end).unwrap_or(DEFAULT_CUTOFF_END),
@@ -35,8 +51,29 @@ pub(super) fn read(root: &Table<'_>, files: &Files, environment: &Environment) -
         cache_ttl: legacy.duration("cache_ttl", Duration::from_secs(15 * 60)),
         deadline: legacy.timeout("deadline", Duration::from_secs(10)),
         upgrade: upgrade(&legacy),
-        introspection: introspection::read(&legacy, files, environment),
+        socket,
+        admin: legacy.take("admin", |node| listen::listen(node, base)),
+        introspection: None,
     }
+}
+
+/// Says that the lane cannot be served: there is no socket for it.
+pub(super) fn require_socket(root: &Table<'_>) {
+    let legacy = root.section("legacy");
+    if legacy.is_without("socket") {
+        let message = "[legacy] `socket` is required: it is where gates ask the lane";
+        legacy.error("socket", Mistake::new(message).help(SOCKET_EXAMPLE));
+    }
+}
+
+/// A unix socket: what crosses it are secrets, and who is at its other end can be told.
+fn socket(node: &Node, base: &Path) -> Result<PathBuf, Mistake> {
+    let given = name(node)?;
+    let path = given.strip_prefix("unix:").ok_or_else(|| {
+        Mistake::new(format!("{} is no unix socket: secrets go nowhere else", shown(given)))
+            .help(SOCKET_EXAMPLE)
+    })?;
+    listen::unix_path(path, base)
 }
 
 fn upgrade(legacy: &Table<'_>) -> Upgrade {

@@ -11,8 +11,8 @@ use super::report::{Mistake, Report};
 use super::source::{At, Source};
 use super::tree::{self, Entries};
 use super::{
-    Config, Gate, Listen, Origin, Upgrade, client_ip, feed, gate, keys, legacy, limits, listen,
-    permission_sets, routes, schema, store, tls, upstreams, usage,
+    Config, Gate, LaneConfig, Legacy, Listen, Origin, Upgrade, client_ip, feed, gate, keys, legacy,
+    limits, listen, permission_sets, routes, schema, store, tls, upstreams, usage,
 };
 
 /// Reads a configuration, with `environment` going before the file.
@@ -34,6 +34,34 @@ pub fn load(
     let (errors, warnings) = report.finish();
     match config {
         Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
+        _ => Err(errors),
+    }
+}
+
+/// Reads what `portcullis lane` needs of the same configuration: `[legacy]` alone, and no file that
+/// it names, so that the process need not be given keys or secrets.
+///
+/// # Errors
+/// Everything that is wrong there, likewise.
+pub fn load_lane(
+    file: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<LaneConfig, Vec<Diagnostic>> {
+    let environment: Environment = environment.into_iter().collect();
+    let report = Report::default();
+    let help = "name the file with -c, or make one with `portcullis init DIR`";
+    let legacy = parse_file(file, Some(help), &report).map(|(mut entries, source)| {
+        env::apply(&mut entries, &environment, &report);
+        let root = Table::root(&entries, source, &report);
+        root.allow(&schema::sections());
+        legacy::require_socket(&root);
+        legacy::read_lane(&root, Files::beside(file).base())
+    });
+    let (errors, warnings) = report.finish();
+    match legacy.and_then(|legacy| Some((legacy.socket.clone()?, legacy))) {
+        Some((socket, legacy)) if errors.is_empty() => {
+            Ok(LaneConfig { file: file.to_path_buf(), legacy, socket, warnings })
+        }
         _ => Err(errors),
     }
 }
@@ -64,10 +92,10 @@ fn read(file: &Path, root: &Table<'_>, environment: &Environment) -> Option<Conf
     let gate = gate::read(root, &files);
     let admin = store::admin(root, base);
     let control = store::control(root, base);
-    check_listeners(root, &gate, admin.as_ref(), control.as_ref());
     let control_tls = tls::of_control(&root.section("control"), &files);
     let upstreams = upstreams::read(root, &files, environment);
     let mut legacy = legacy::read(root, &files, environment);
+    check_listeners(root, &gate, admin.as_ref(), control.as_ref(), &legacy);
     let client_ip = client_ip::read(root);
     let limits = limits::read(root);
     let usage = usage::read(root);
@@ -129,6 +157,7 @@ fn check_listeners(
     gate: &Gate,
     admin: Option<&Listen>,
     control: Option<&Listen>,
+    legacy: &Legacy,
 ) {
     let of_gate = || gate.listen.iter().chain(&gate.listen_tls);
     let taken = |other: &Listen| of_gate().any(|of_gate| listen::clash(of_gate, other));
@@ -138,5 +167,17 @@ fn check_listeners(
     let of_admin = |control: &Listen| admin.is_some_and(|admin| listen::clash(admin, control));
     if control.is_some_and(|control| taken(control) || of_admin(control)) {
         root.section("control").error("listen", listen::taken());
+    }
+    let socket = legacy.socket.clone().map(Listen::Unix);
+    let of_process = |other: &Listen| {
+        let others = admin.into_iter().chain(control);
+        taken(other) || others.into_iter().any(|listener| listen::clash(listener, other))
+    };
+    if socket.as_ref().is_some_and(of_process) {
+        root.section("legacy").error("socket", listen::taken());
+    }
+    let of_lane = |other: &Listen| of_process(other) || socket.as_ref() == Some(other);
+    if legacy.socket.is_some() && legacy.admin.as_ref().is_some_and(of_lane) {
+        root.section("legacy").error("admin", listen::taken());
     }
 }

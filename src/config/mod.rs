@@ -38,7 +38,8 @@ pub use diagnostic::{Diagnostic, Severity, render};
 pub use env::process_environment;
 pub use introspection::Concealed;
 pub(crate) use introspection::form_encoded;
-pub use load::load;
+pub(crate) use legacy::CANDIDATES_LIMIT;
+pub use load::{load, load_lane};
 pub use rate::Rate;
 
 use std::net::SocketAddr;
@@ -260,8 +261,25 @@ pub struct Legacy {
     pub deadline: Duration,
     /// Whether a verified token becomes a fast one.
     pub upgrade: Upgrade,
+    /// Where a process of its own hashes, for gates to ask; `None`: threads of the gate's own.
+    pub socket: Option<PathBuf>,
+    /// Metrics and health of that process; `None`: nowhere.
+    pub admin: Option<Listen>,
     /// Who is asked about tokens without a hash.
     pub introspection: Option<Introspection>,
+}
+
+/// What `portcullis lane` needs: `[legacy]`, of which it asks no introspection endpoint.
+#[derive(Clone, Debug)]
+pub struct LaneConfig {
+    /// The file that it came from.
+    pub file: PathBuf,
+    /// `[legacy]`.
+    pub legacy: Legacy,
+    /// `[legacy] socket`.
+    pub socket: PathBuf,
+    /// What is allowed but ill-advised.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// `[legacy.introspection]`: an endpoint that recognises tokens (RFC 7662).

@@ -93,6 +93,8 @@ pub(super) const SECTIONS: &[(&str, &[Key])] = &[
             ("cache_ttl", Text),
             ("deadline", Text),
             ("upgrade", Text),
+            ("socket", Text),
+            ("admin", Text),
             ("introspection", Toml),
         ],
     ),

@@ -32,11 +32,6 @@ impl Budget {
         Self { rate, account: Mutex::new(account) }
     }
 
-    /// Seconds of CPU time earned a second.
-    pub(super) fn rate(&self) -> f64 {
-        self.rate
-    }
-
     /// Where a thread begins to use time: what was earned up to `now` beyond the burst is lost.
     fn begin(&self, now: Instant) {
         self.settle(Duration::ZERO, now);

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::lane::LaneVerdict;
 use super::memory::Remembered;
+use super::queue::Waiting;
 use crate::core::digest::Digest;
 use crate::core::index::Candidate;
 
@@ -115,6 +116,12 @@ impl Landing {
             self.listed = false;
         }
         !self.listed
+    }
+}
+
+impl Waiting for Landing {
+    fn is_over(&mut self) -> bool {
+        self.is_abandoned()
     }
 }
 

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::job::Job;
 use super::lane::LaneVerdict;
 use super::load::LaneStats;
 use super::memory::{Memory, Remembered};
 use super::mismatches::Mismatches;
 use super::throttle::Throttle;
-use super::worker::Job;
 
 /// What the lane and its threads remember together.
 #[derive(Clone)]
@@ -47,10 +47,9 @@ impl Kept {
         }
     }
 
-    /// Turns a job away, where so many wait.
-    pub(super) fn shed(&self, job: Job, waiting: usize) {
+    /// Turns a job away.
+    pub(super) fn shed(&self, job: Job, retry_after: Duration) {
         self.stats.shed();
-        let retry_after = self.stats.retry_after(waiting);
         job.landing.land(LaneVerdict::Full { retry_after });
     }
 

@@ -7,22 +7,22 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::budget::Budget;
 use super::flight::{Boarding, Flights};
 use super::introspection::{Introspector, hand_over};
+use super::job::{HashJob, Job};
 use super::kept::Kept;
 use super::load::{LaneObserver, LaneStats, whole_seconds};
 use super::memory::Remembered;
-use super::queue::{Queue, Refused};
+use super::remote::Remote;
+use super::task::{Hasher, with_hash};
+use super::threads::Threads;
 use super::throttle::Throttled;
 use super::verifier::Bounds;
-use super::worker::{Check, Job, Worker, password_check};
-use crate::cgroup;
+use super::worker::{Check, password_check};
 use crate::config::Legacy;
 use crate::core::digest::Digest;
 use crate::core::index::Candidate;
@@ -75,11 +75,12 @@ pub enum LaneVerdict {
     Timeout,
 }
 
-/// The slow lane. Its threads end with it, after the slice of a hash that each is at.
+/// The slow lane, as a gate has it: what it remembers, and who hashes. Threads of its own end with
+/// it, after the slice of a hash that each is at.
 ///
 /// [`Self::verify`] can be awaited on any tokio runtime that has its timer enabled.
 pub struct Lane {
-    queue: Arc<Queue<Job>>,
+    hasher: Box<dyn Hasher>,
     flights: Arc<Flights>,
     kept: Kept,
     introspector: Option<Arc<Introspector>>,
@@ -87,12 +88,17 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Starts the threads, named `legacy-0` and on, at the lowest priority.
+    /// Starts the threads that hash, or the one that asks a lane at `[legacy] socket`.
     ///
     /// # Errors
     /// The operating system's, where it starts no more threads.
     pub fn start(settings: &Legacy, observer: Arc<dyn LaneObserver>) -> io::Result<Arc<Self>> {
-        Self::start_with(settings, observer, password_check(Bounds::default()))
+        match &settings.socket {
+            None => Self::start_with(settings, observer, password_check(Bounds::default())),
+            Some(socket) => Self::of(settings, observer, |stats| {
+                Ok(Box::new(Remote::start(socket, settings, stats)?))
+            }),
+        }
     }
 
     /// The token that a secret was lately verified to be, by the keyed digest of the secret.
@@ -115,14 +121,14 @@ impl Lane {
         &self.kept.stats
     }
 
-    /// Verifications that wait for a thread.
+    /// Verifications that wait.
     pub fn queue_depth(&self) -> usize {
-        self.queue.len()
+        self.hasher.waiting()
     }
 
     /// When a request that is not served now would probably be.
     pub fn retry_after(&self) -> Duration {
-        self.kept.stats.retry_after(self.queue.len())
+        self.hasher.retry_after()
     }
 
     pub(crate) fn start_with(
@@ -130,27 +136,26 @@ impl Lane {
         observer: Arc<dyn LaneObserver>,
         check: Arc<Check>,
     ) -> io::Result<Arc<Self>> {
-        let threads = settings.threads.max(1);
-        let now = Instant::now();
-        let budget = Arc::new(Budget::new(settings.cpu_share * cgroup::cpus(), now));
-        let stats = LaneStats::new(threads, budget.rate(), settings.deadline, observer);
-        let kept = Kept::new(settings.cache_ttl, REMEMBERED_LIMIT, Arc::new(stats));
+        Self::of(settings, observer, |stats| Ok(Box::new(Threads::start(settings, stats, check)?)))
+    }
+
+    fn of(
+        settings: &Legacy,
+        observer: Arc<dyn LaneObserver>,
+        hasher: impl FnOnce(Arc<LaneStats>) -> io::Result<Box<dyn Hasher>>,
+    ) -> io::Result<Arc<Self>> {
+        let stats = Arc::new(LaneStats::new(settings, observer));
+        let hasher = hasher(stats.clone())?;
+        let kept = Kept::new(settings.cache_ttl, REMEMBERED_LIMIT, stats);
         let ask = |remote| Introspector::start(remote, settings.queue_limit, kept.clone());
         let introspector = settings.introspection.as_ref().map(ask).transpose()?;
-        let queue = Arc::new(Queue::new(settings.queue_limit));
-        let worker = Worker { queue, check, budget, kept, introspector };
-        // Made before the threads, so that those that could be started end with it.
-        let lane = Arc::new(Self {
-            queue: worker.queue.clone(),
+        Ok(Arc::new(Self {
+            hasher,
             flights: Arc::default(),
-            kept: worker.kept.clone(),
-            introspector: worker.introspector.clone(),
+            kept,
+            introspector,
             deadline: settings.deadline,
-        });
-        for number in 0..threads {
-            spawn(number, worker.clone())?;
-        }
-        Ok(lane)
+        }))
     }
 
     async fn answer(&self, request: VerifyRequest) -> LaneVerdict {
@@ -219,22 +224,11 @@ impl Lane {
     }
 
     fn submit(&self, job: Job) {
-        if job.candidates.iter().all(|candidate| candidate.encoded.is_none()) {
-            let waiting = self.queue.len();
-            return hand_over(self.introspector.as_deref(), job, &self.kept, waiting);
+        let introspector = self.introspector.clone();
+        if with_hash(&job.candidates).next().is_none() {
+            return hand_over(introspector.as_deref(), job, &self.kept, self.retry_after());
         }
-        match self.queue.push(job.account, job, self.kept.stats.most_ahead()) {
-            Ok(depth) => self.kept.stats.queued(depth),
-            Err(Refused::Full(job)) => self.kept.shed(job, self.queue.len()),
-            // The threads are gone; dropping the job answers it as unavailable.
-            Err(Refused::Closed(job)) => drop(job),
-        }
-    }
-}
-
-impl Drop for Lane {
-    fn drop(&mut self) {
-        self.queue.close();
+        self.hasher.submit(Box::new(HashJob { job, kept: self.kept.clone(), introspector }));
     }
 }
 
@@ -254,11 +248,6 @@ impl Candidate {
     fn is(&self, remembered: Remembered) -> bool {
         (self.token_id, self.version) == (remembered.token_id, remembered.version)
     }
-}
-
-fn spawn(number: usize, worker: Worker) -> io::Result<()> {
-    let builder = thread::Builder::new().name(format!("legacy-{number}"));
-    builder.spawn(move || worker.run()).map(drop)
 }
 
 /// The verdict of a flight, once it has landed.

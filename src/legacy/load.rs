@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::task::Hashed;
+use crate::cgroup;
+use crate::config::Legacy;
 use crate::core::record::TokenId;
 use crate::core::token::Secret;
 
@@ -53,6 +56,8 @@ pub trait LaneObserver: Send + Sync {
     fn shed(&self);
     /// So many verifications are waiting now.
     fn queue_depth(&self, depth: usize);
+    /// A lane that is a process of its own can be asked from now on, or no longer.
+    fn reached(&self, is_reached: bool);
     /// One request was answered, this many seconds of CPU time and of waiting after it came.
     fn answered(&self, cpu_seconds: f64, seconds: f64);
 }
@@ -65,6 +70,7 @@ impl LaneObserver for () {
     fn asked(&self, _outcome: Asked, _took: Duration) {}
     fn shed(&self) {}
     fn queue_depth(&self, _depth: usize) {}
+    fn reached(&self, _is_reached: bool) {}
     fn answered(&self, _cpu_seconds: f64, _seconds: f64) {}
 }
 
@@ -80,14 +86,20 @@ pub struct LaneStats {
 }
 
 impl LaneStats {
+    /// Of a lane with these settings.
+    pub(super) fn new(settings: &Legacy, observer: Arc<dyn LaneObserver>) -> Self {
+        let threads = settings.threads.max(1);
+        Self::of(threads, Self::rate_of(settings), settings.deadline, observer)
+    }
+
+    /// Seconds of CPU time that a lane in this process may use a second.
+    pub(super) fn rate_of(settings: &Legacy) -> f64 {
+        settings.cpu_share * cgroup::cpus()
+    }
+
     /// Threads that may use `rate` seconds of CPU time a second, for requests that wait no
     /// longer than the deadline.
-    pub(super) fn new(
-        threads: usize,
-        rate: f64,
-        deadline: Duration,
-        observer: Arc<dyn LaneObserver>,
-    ) -> Self {
+    fn of(threads: usize, rate: f64, deadline: Duration, observer: Arc<dyn LaneObserver>) -> Self {
         Self {
             threads,
             rate: rate.min(threads as f64),
@@ -135,8 +147,14 @@ impl LaneStats {
         self.observer.shed();
     }
 
-    pub(super) fn note_hash(&self, took: Duration) {
-        self.observer.verified(took.as_secs_f64());
+    /// Counts the hashes of one request, which was answered after so long.
+    pub(super) fn note_hashed(&self, hashed: &Hashed, took: Duration) {
+        for took in hashed.hashes.iter().filter_map(|hash| hash.took) {
+            self.observer.verified(took.as_secs_f64());
+        }
+        if !hashed.hashes.is_empty() {
+            self.note_request(hashed.cpu, took);
+        }
     }
 
     pub(super) fn note_cost(&self, token: TokenId, cpu: Duration) {
@@ -147,13 +165,18 @@ impl LaneStats {
         self.observer.matched(token, secret);
     }
 
+    /// A lane of its own can be asked from now on, or no longer.
+    pub(super) fn note_reached(&self, is_reached: bool) {
+        self.observer.reached(is_reached);
+    }
+
     pub(super) fn note_asked(&self, outcome: Asked, took: Duration) {
         self.observer.asked(outcome, took);
     }
 
     /// Counts one request's CPU time into the mean. Two threads may lose one of two samples,
     /// which an estimate can afford.
-    pub(super) fn note_request(&self, cost: Duration, took: Duration) {
+    fn note_request(&self, cost: Duration, took: Duration) {
         self.observer.answered(cost.as_secs_f64(), took.as_secs_f64());
         let sample = u64::try_from(cost.as_micros()).unwrap_or(u64::MAX).max(1);
         let mean = match self.mean_micros.load(Ordering::Relaxed) {
@@ -174,7 +197,7 @@ pub(super) fn whole_seconds(time: Duration) -> Duration {
 impl LaneStats {
     /// Of a lane that does nothing, and that nobody observes.
     pub(super) fn idle() -> Self {
-        Self::new(1, 1.0, Duration::from_secs(10), Arc::new(()))
+        Self::of(1, 1.0, Duration::from_secs(10), Arc::new(()))
     }
 }
 
@@ -183,7 +206,7 @@ mod tests {
     use super::*;
 
     fn stats(threads: usize, rate: f64) -> LaneStats {
-        LaneStats::new(threads, rate, Duration::from_secs(10), Arc::new(()))
+        LaneStats::of(threads, rate, Duration::from_secs(10), Arc::new(()))
     }
 
     fn note(stats: &LaneStats, millis: u64) {

@@ -1,40 +1,18 @@
 //! The lane's threads: they take requests off the queue, hash, and tell the result.
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::budget::{Budget, Meter};
-use super::flight::Landing;
-use super::introspection::{Introspector, asks, hand_over};
-use super::kept::{Finding, Kept};
-use super::lane::LaneVerdict;
+use super::load::LaneStats;
 use super::queue::{Queue, Waiting};
 use super::scratch::{SCRATCH_BYTES, Scratch};
+use super::task::{HashCost, Hashed, Outcome, Parts, Task, with_hash};
 use super::verifier::{Bounds, Pace, PasswordHash, Progress, Unverified, VerifierError};
 use crate::core::index::Candidate;
-use crate::core::record::AccountId;
 use crate::core::token::Secret;
-
-/// One request to the lane's threads.
-pub(super) struct Job {
-    pub(super) landing: Landing,
-    pub(super) secret: Secret,
-    pub(super) candidates: Arc<[Candidate]>,
-    pub(super) client: Option<IpAddr>,
-    pub(super) account: AccountId,
-    pub(super) submitted: Instant,
-    /// No hash of them was left undone.
-    pub(super) is_certain: bool,
-}
-
-impl Waiting for Job {
-    fn is_over(&mut self) -> bool {
-        self.landing.is_abandoned()
-    }
-}
 
 /// Compares a secret with one candidate's hash, asking between its slices whether to go on.
 pub(crate) type Check =
@@ -64,91 +42,85 @@ pub(super) fn password_check(bounds: Bounds) -> Arc<Check> {
 /// What one of the lane's threads needs.
 #[derive(Clone)]
 pub(super) struct Worker {
-    pub(super) queue: Arc<Queue<Job>>,
+    pub(super) queue: Arc<Queue<Box<dyn Task>>>,
     pub(super) check: Arc<Check>,
     pub(super) budget: Arc<Budget>,
-    pub(super) kept: Kept,
-    /// Who is asked about tokens without a hash.
-    pub(super) introspector: Option<Arc<Introspector>>,
+    pub(super) stats: Arc<LaneStats>,
+}
+
+/// How trying the candidates went so far.
+struct Tried {
+    outcome: Outcome,
+    hashes: Vec<HashCost>,
 }
 
 impl Worker {
     /// Serves the queue until the lane is gone.
     pub(super) fn run(&self) {
         lower_priority();
-        while let Some(job) = self.queue.pop() {
-            self.kept.stats.queued(self.queue.len());
+        while let Some(task) = self.queue.pop() {
+            self.stats.queued(self.queue.len());
             let mut meter = Meter::start(&self.budget);
-            self.serve(job, &mut meter);
+            self.serve(task, &mut meter);
+            // Paid when the task is done: whoever waits has waited long enough.
             self.queue.rest(meter.pay());
         }
     }
 
-    /// A panic ends the flight, as unavailable, and not the thread.
-    fn serve(&self, mut job: Job, meter: &mut Meter<'_>) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.judge(&mut job, meter)));
-        let finding = outcome.unwrap_or_else(|_| {
+    /// A panic ends the task, as unavailable, and not the thread.
+    fn serve(&self, mut task: Box<dyn Task>, meter: &mut Meter<'_>) {
+        let tried = catch_unwind(AssertUnwindSafe(|| self.try_candidates(task.parts(), meter)));
+        let Tried { outcome, hashes } = tried.unwrap_or_else(|_| {
             tracing::error!(
-                tokens = ?token_ids(&job.candidates),
+                tokens = ?token_ids(task.parts().candidates),
                 "verifying a password hash panicked; the request was answered as unavailable"
             );
-            Finding::of(LaneVerdict::Timeout, false)
+            Tried { outcome: Outcome::Unavailable, hashes: Vec::new() }
         });
-        if let Some(job) = self.hand_on(job, &finding) {
-            self.kept.keep(&job, &finding);
-            job.landing.land(finding.verdict);
-        }
-    }
-
-    /// Hands the job on where no hash matched and some candidate can only be asked about. Gives it
-    /// back where it is done.
-    fn hand_on(&self, job: Job, finding: &Finding) -> Option<Job> {
-        if finding.verdict != LaneVerdict::Mismatch || !asks(&job.candidates) {
-            return Some(job);
-        }
-        let job = Job { is_certain: finding.is_certain, ..job };
-        hand_over(self.introspector.as_deref(), job, &self.kept, self.queue.len());
-        None
+        let retry_after = self.stats.retry_after(self.queue.len());
+        task.answer(Hashed { outcome, cpu: meter.total(), hashes, retry_after });
     }
 
     /// Tries the candidates in order for as long as someone waits.
-    fn judge(&self, job: &mut Job, meter: &mut Meter<'_>) -> Finding {
-        if job.landing.is_abandoned() {
-            return Finding::of(LaneVerdict::Timeout, false);
-        }
-        let finding = self.first_match(job, meter);
-        // Paid when the job is done: whoever waits has waited long enough.
-        self.kept.stats.note_request(meter.total(), job.submitted.elapsed());
-        finding
-    }
-
-    fn first_match(&self, job: &mut Job, meter: &mut Meter<'_>) -> Finding {
-        let Job { landing, secret, candidates, .. } = job;
-        let mut finding = Finding::of(LaneVerdict::Mismatch, true);
-        for candidate in candidates.iter().filter(|candidate| candidate.encoded.is_some()) {
-            let (began, before) = (Instant::now(), meter.total());
-            let mut pace = |progress| self.pace(progress, landing, meter);
-            let checked = (self.check)(candidate, secret, &mut pace);
-            self.kept.stats.note_cost(candidate.token_id, meter.total().saturating_sub(before));
+    fn try_candidates(&self, parts: Parts<'_>, meter: &mut Meter<'_>) -> Tried {
+        let Parts { secret, candidates, asker } = parts;
+        let mut tried =
+            Tried { outcome: Outcome::Mismatch { is_certain: true }, hashes: Vec::new() };
+        for (position, candidate) in with_hash(candidates).enumerate() {
+            if asker.is_over() {
+                tried.outcome = Outcome::Unavailable;
+                break;
+            }
+            let (checked, cost) = self.check(candidate, secret, asker, meter);
+            tried.hashes.push(cost);
             match checked {
                 Ok(true) => {
-                    self.kept.stats.note_hash(began.elapsed());
-                    return Finding::of(candidate.matched(None), true);
+                    tried.outcome = Outcome::Matched(position);
+                    break;
                 }
-                Ok(false) => self.kept.stats.note_hash(began.elapsed()),
+                Ok(false) => {}
                 Err(error) => {
-                    finding.is_certain = false;
-                    if matches!(error, CheckError::Unverified(_)) {
-                        finding.verdict = LaneVerdict::Timeout;
-                    }
+                    tried.failed(error);
                     note_failure(candidate, error);
                 }
             }
-            if landing.is_abandoned() {
-                return Finding::of(LaneVerdict::Timeout, false);
-            }
         }
-        finding
+        tried
+    }
+
+    fn check(
+        &self,
+        candidate: &Candidate,
+        secret: &Secret,
+        asker: &mut dyn Waiting,
+        meter: &mut Meter<'_>,
+    ) -> (Result<bool, CheckError>, HashCost) {
+        let (began, before) = (Instant::now(), meter.total());
+        let mut pace = |progress| self.pace(progress, asker, meter);
+        let checked = (self.check)(candidate, secret, &mut pace);
+        let cpu = meter.total().saturating_sub(before);
+        let took: Option<Duration> = checked.is_ok().then(|| began.elapsed());
+        (checked, HashCost { cpu, took })
     }
 
     /// Between two slices: rests until what was used is paid, and stops a hash that nobody waits
@@ -156,12 +128,23 @@ impl Worker {
     fn pace(
         &self,
         progress: Progress,
-        landing: &mut Landing,
+        asker: &mut dyn Waiting,
         meter: &mut Meter<'_>,
     ) -> ControlFlow<()> {
         self.queue.rest(meter.pay());
-        let go_on = !self.queue.is_closed() && (progress.is_past_half() || !landing.is_abandoned());
+        let go_on = !self.queue.is_closed() && (progress.is_past_half() || !asker.is_over());
         if go_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+}
+
+impl Tried {
+    /// Notes that a hash was not computed. Whether others match is still to be seen.
+    fn failed(&mut self, error: CheckError) {
+        let was_computed = matches!(self.outcome, Outcome::Mismatch { .. });
+        self.outcome = match error {
+            CheckError::Hash(_) if was_computed => Outcome::Mismatch { is_certain: false },
+            CheckError::Hash(_) | CheckError::Unverified(_) => Outcome::Unavailable,
+        };
     }
 }
 

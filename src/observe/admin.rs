@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 
-use crate::app::Control;
+use crate::app::{Control, ReloadError, Reloaded};
 use crate::core::record::{Timestamp, TokenId};
 use crate::edge::{ACCEPT_PAUSE, Accepted, Listener};
 use crate::explain::{Bearer, Presented, Question, QuestionError};
@@ -30,8 +31,22 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections to the admin listener at a time.
 const CONNECTIONS_LIMIT: usize = 256;
 
+/// What a process tells, and does, where an operator asks it.
+pub(crate) trait Administered: Send + Sync {
+    /// Metrics, in the Prometheus text format.
+    fn metrics(&self) -> Vec<u8>;
+    /// Whether it does its work, with a note for people that may be empty; or why not.
+    fn ready(&self) -> Result<String, &'static str>;
+    /// Reads the configuration again and puts it in force. Blocks.
+    fn reload(&self) -> Result<Reloaded, ReloadError>;
+    /// The files that it is configured by.
+    fn files(&self) -> Vec<PathBuf>;
+    /// What explains decisions, where any are made.
+    fn explainer(&self) -> Option<&Control>;
+}
+
 /// Serves until its task is dropped.
-pub(crate) async fn serve(listener: Listener, control: Arc<Control>) {
+pub(crate) async fn serve(listener: Listener, control: Arc<dyn Administered>) {
     let Ok(accepting) = listener.on_runtime() else { return };
     let connections = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_LIMIT));
     loop {
@@ -52,7 +67,7 @@ pub(crate) async fn serve(listener: Listener, control: Arc<Control>) {
     }
 }
 
-async fn connection(accepted: Accepted, control: Arc<Control>) {
+async fn connection(accepted: Accepted, control: Arc<dyn Administered>) {
     let is_local = accepted.peer.is_none_or(|peer| peer.is_loopback());
     let Ok(stream) = accepted.stream() else { return };
     let service = service_fn(move |request| {
@@ -68,18 +83,18 @@ async fn connection(accepted: Accepted, control: Arc<Control>) {
 
 async fn answer(
     request: Request<Incoming>,
-    control: Arc<Control>,
+    control: Arc<dyn Administered>,
     is_local: bool,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let allowed = match path {
         "/metrics" | "/livez" | "/readyz" => "GET, HEAD",
-        "/reload" | "/explain" => "POST",
+        "/reload" => "POST",
+        "/explain" if control.explainer().is_some() => "POST",
         _ => {
-            return text(
-                StatusCode::NOT_FOUND,
-                "no such page: /metrics, /livez, /readyz, /reload, /explain\n",
-            );
+            let explain = if control.explainer().is_some() { ", /explain" } else { "" };
+            let pages = format!("no such page: /metrics, /livez, /readyz, /reload{explain}\n");
+            return text(StatusCode::NOT_FOUND, pages);
         }
     };
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -90,9 +105,9 @@ async fn answer(
         return response;
     }
     match path {
-        "/metrics" => metrics(&control),
+        "/metrics" => metrics(&*control),
         "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => ready(&control),
+        "/readyz" => ready(&*control),
         _ if !is_local => text(StatusCode::FORBIDDEN, "only from this machine\n"),
         // A page that a browser on this machine shows must not be able to ask.
         _ if request.headers().contains_key(http::header::ORIGIN) => {
@@ -103,24 +118,22 @@ async fn answer(
     }
 }
 
-fn metrics(control: &Control) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(control.metrics().render())));
+fn metrics(control: &dyn Administered) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(control.metrics())));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }
 
-fn ready(control: &Control) -> Response<Full<Bytes>> {
-    match control.is_ready() {
-        Ok(()) => match control.feed_note() {
-            note if note.is_empty() => text(StatusCode::OK, "ready\n"),
-            note => text(StatusCode::OK, format!("ready, but {note}\n")),
-        },
+fn ready(control: &dyn Administered) -> Response<Full<Bytes>> {
+    match control.ready() {
+        Ok(note) if note.is_empty() => text(StatusCode::OK, "ready\n"),
+        Ok(note) => text(StatusCode::OK, format!("ready, but {note}\n")),
         Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
-async fn reload(control: Arc<Control>) -> Response<Full<Bytes>> {
+async fn reload(control: Arc<dyn Administered>) -> Response<Full<Bytes>> {
     match tokio::task::spawn_blocking(move || control.reload()).await {
         Ok(Ok(done)) if done.needs_restart.is_empty() => text(StatusCode::OK, "reloaded\n"),
         Ok(Ok(done)) => {
@@ -145,7 +158,10 @@ struct Asked {
     at: Option<jiff::Timestamp>,
 }
 
-async fn explain(request: Request<Incoming>, control: Arc<Control>) -> Response<Full<Bytes>> {
+async fn explain(
+    request: Request<Incoming>,
+    control: Arc<dyn Administered>,
+) -> Response<Full<Bytes>> {
     let Ok(body) = Limited::new(request.into_body(), BODY_LIMIT).collect().await else {
         return text(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -156,13 +172,16 @@ async fn explain(request: Request<Incoming>, control: Arc<Control>) -> Response<
         Ok(question) => question,
         Err(mistake) => return text(StatusCode::BAD_REQUEST, mistake),
     };
-    match tokio::task::spawn_blocking(move || control.explain(&question)).await {
-        Ok(Ok(explanation)) => match serde_json::to_vec(&explanation) {
+    let explain = move || control.explainer().map(|gate| gate.explain(&question));
+    match tokio::task::spawn_blocking(explain).await.map(Option::transpose) {
+        Ok(Ok(Some(explanation))) => match serde_json::to_vec(&explanation) {
             Ok(body) => json(body),
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the explanation broke off\n"),
         },
         Ok(Err(error)) => text(status(&error), format!("{error}\n")),
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the explanation broke off\n"),
+        Ok(Ok(None)) | Err(_) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the explanation broke off\n")
+        }
     }
 }
 

@@ -46,16 +46,10 @@ pub struct Metrics {
     overhead: Histogram,
     upstream_duration: Histogram,
     streams_cut: IntCounterVec,
-    /// Requests that wait for the slow lane.
-    pub legacy_queue_depth: IntGauge,
-    /// Requests that the slow lane turned away.
-    pub legacy_shed: IntCounter,
-    /// CPU time that password hashes took.
-    pub legacy_cpu_seconds: Counter,
-    /// Time from a request's entering the slow lane to its answer.
-    pub legacy_wait: Histogram,
-    /// Time that one hash took, rests included.
-    pub legacy_verify_duration: Histogram,
+    /// What the slow lane does.
+    pub lane: LaneMetrics,
+    /// 1 while the slow lane can be asked.
+    pub legacy_lane_up: IntGauge,
     /// Questions to the introspection endpoint, by what came of them.
     pub introspection: IntCounterVec,
     /// Time that it took to answer.
@@ -111,27 +105,10 @@ impl Metrics {
                 "Streams ended because their request would be refused by now, by reason.",
                 &["reason"],
             ),
-            legacy_queue_depth: register.gauge(
-                "portcullis_legacy_queue_depth",
-                "Verifications that wait for the slow lane.",
-            ),
-            legacy_shed: register.counter(
-                "portcullis_legacy_shed_total",
-                "Requests turned away by the slow lane: no place in time, or too many wrong tokens.",
-            ),
-            legacy_cpu_seconds: register.float_counter(
-                "portcullis_legacy_cpu_seconds_total",
-                "CPU time of the slow lane's threads.",
-            ),
-            legacy_wait: register.histogram(
-                "portcullis_legacy_wait_seconds",
-                "Time from entering the slow lane to its answer, waiting included.",
-                upstream_buckets(),
-            ),
-            legacy_verify_duration: register.histogram(
-                "portcullis_legacy_verify_duration_seconds",
-                "Time that one hash in the slow lane took, rests included.",
-                upstream_buckets(),
+            lane: LaneMetrics::register(&register),
+            legacy_lane_up: register.gauge(
+                "portcullis_legacy_lane_up",
+                "1 while the slow lane can be asked: always, unless it is a process of its own.",
             ),
             introspection: register.counters(
                 "portcullis_introspection_total",
@@ -159,24 +136,95 @@ impl Metrics {
                 "portcullis_feed_cache_behind",
                 "1 while the cache of a gate that follows a control is behind what is in force.",
             ),
-            config_last_reload_successful: register.gauge(
-                "portcullis_config_last_reload_successful",
-                "1 where the last reload was applied, 0 where it was refused.",
-            ),
+            config_last_reload_successful: register.last_reload(),
             registry: registry.clone(),
         };
         register.build_info();
-        metrics.config_last_reload_successful.set(1);
         Arc::new(metrics)
     }
 
     /// Everything in the Prometheus text format.
     pub fn render(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        // Writing to a vector cannot fail, and every name was checked when it was registered.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
-        text
+        render(&self.registry)
     }
+}
+
+/// What a slow lane does, in whichever process it is.
+#[derive(Debug)]
+pub struct LaneMetrics {
+    /// Verifications that wait.
+    pub queue_depth: IntGauge,
+    /// Requests that it turned away.
+    pub shed: IntCounter,
+    /// CPU time that password hashes took.
+    pub cpu_seconds: Counter,
+    /// Time from a request's entering the lane to its answer.
+    pub wait: Histogram,
+    /// Time that one hash took, rests included.
+    pub verify_duration: Histogram,
+}
+
+impl LaneMetrics {
+    fn register(register: &Registrar<'_>) -> Self {
+        Self {
+            queue_depth: register.gauge(
+                "portcullis_legacy_queue_depth",
+                "Verifications that wait for the slow lane.",
+            ),
+            shed: register.counter(
+                "portcullis_legacy_shed_total",
+                "Requests turned away by the slow lane: no place in time, or too many wrong tokens.",
+            ),
+            cpu_seconds: register.float_counter(
+                "portcullis_legacy_cpu_seconds_total",
+                "CPU time of the slow lane's threads.",
+            ),
+            wait: register.histogram(
+                "portcullis_legacy_wait_seconds",
+                "Time from entering the slow lane to its answer, waiting included.",
+                upstream_buckets(),
+            ),
+            verify_duration: register.histogram(
+                "portcullis_legacy_verify_duration_seconds",
+                "Time that one hash in the slow lane took, rests included.",
+                upstream_buckets(),
+            ),
+        }
+    }
+}
+
+/// Every metric of a slow lane that is a process of its own.
+#[derive(Debug)]
+pub struct LaneProcessMetrics {
+    registry: Registry,
+    /// What it does.
+    pub lane: LaneMetrics,
+    /// 1 where the last reload was applied, 0 where it was refused.
+    pub config_last_reload_successful: IntGauge,
+}
+
+impl LaneProcessMetrics {
+    /// Registers every metric.
+    pub fn new() -> Arc<Self> {
+        let registry = Registry::new();
+        let register = Registrar { registry: &registry };
+        let lane = LaneMetrics::register(&register);
+        let config_last_reload_successful = register.last_reload();
+        register.build_info();
+        Arc::new(Self { lane, config_last_reload_successful, registry })
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn render(&self) -> Vec<u8> {
+        render(&self.registry)
+    }
+}
+
+fn render(registry: &Registry) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing to a vector cannot fail, and every name was checked when it was registered.
+    let _ = TextEncoder::new().encode(&registry.gather(), &mut text);
+    text
 }
 
 /// What answers are told apart by: origin, class of status, position of the upstream.
@@ -345,6 +393,15 @@ impl Registrar<'_> {
         buckets: Vec<f64>,
     ) -> HistogramVec {
         self.add(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels))
+    }
+
+    fn last_reload(&self) -> IntGauge {
+        let gauge = self.gauge(
+            "portcullis_config_last_reload_successful",
+            "1 where the last reload was applied, 0 where it was refused.",
+        );
+        gauge.set(1);
+        gauge
     }
 
     fn build_info(&self) {

@@ -151,6 +151,11 @@ impl Gate {
         within(Duration::from_secs(5), &format!("{count} decisions with {reason}"), counted);
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Memory that the process has in RAM, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

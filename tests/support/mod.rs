@@ -8,6 +8,7 @@ pub mod events;
 pub mod gate;
 pub mod gateway;
 pub mod home;
+pub mod lane;
 pub mod metrics;
 pub mod nginx;
 pub mod peer;

@@ -169,6 +169,15 @@ fn in_the_other_sections() {
         (MAIN, "[legacy]\ncpu_share = 1.5\n", 6, "above 0 and at most 1", "share"),
         (MAIN, "[legacy]\ncandidates_limit = 17\n", 6, "must be from 1 to 16", ""),
         (MAIN, "[legacy]\nupgrade = \"nevre\"\n", 6, "`nevre` is not known", "`never`?"),
+        (MAIN, "[legacy]\nsocket = \"127.0.0.1:1\"\n", 6, "is no unix socket", "unix:/run/"),
+        (MAIN, "[legacy]\nsocket = \"unix:\"\n", 6, "path of the unix socket is missing", ""),
+        (
+            MAIN,
+            "[legacy]\nsocket = \"unix:a\"\nadmin = \"unix:a\"\n",
+            7,
+            "another listener already has this address",
+            "",
+        ),
         (
             MAIN,
             "[client_ip]\ntrusted_proxies = [\"10.0.0.0/33\"]\n",

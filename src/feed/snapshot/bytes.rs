@@ -10,13 +10,13 @@ use crate::core::record::{AccountState, Action, Category, Licence, Plan, Timesta
 use crate::store::Bulk;
 
 /// What is wrong with bytes that cannot be read.
-pub(super) type Fault = &'static str;
+pub(crate) type Fault = &'static str;
 
 /// Most bytes of a number.
 const NUMBER_BYTES: usize = 10;
 
 /// Writes a number in groups of seven bits, the lowest first.
-pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -25,13 +25,13 @@ pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Writes a text after its length.
-pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     put_number(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
 /// Writes whether there is a value, and the value.
-pub(super) fn put_option<T>(
+pub(crate) fn put_option<T>(
     out: &mut Vec<u8>,
     value: Option<T>,
     put: impl FnOnce(&mut Vec<u8>, T),
@@ -43,7 +43,7 @@ pub(super) fn put_option<T>(
 }
 
 /// Writes how many there are, then each.
-pub(super) fn put_list<T>(out: &mut Vec<u8>, values: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
+pub(crate) fn put_list<T>(out: &mut Vec<u8>, values: &[T], mut put: impl FnMut(&mut Vec<u8>, &T)) {
     put_number(out, values.len() as u64);
     values.iter().for_each(|value| put(out, value));
 }
@@ -67,27 +67,27 @@ pub(super) fn put_prefix(out: &mut Vec<u8>, prefix: &IpNet) {
 }
 
 /// Bytes that are taken from the front.
-pub(super) struct Take<'b>(pub(super) &'b [u8]);
+pub(crate) struct Take<'b>(pub(crate) &'b [u8]);
 
 impl<'b> Take<'b> {
-    pub(super) fn bytes(&mut self, count: usize) -> Result<&'b [u8], Fault> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'b [u8], Fault> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or("it ends too early")?;
         self.0 = rest;
         Ok(taken)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
         let (taken, rest) = self.0.split_first_chunk().ok_or("it ends too early")?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    pub(super) fn byte(&mut self) -> Result<u8, Fault> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Fault> {
         Ok(self.array::<1>()?[0])
     }
 
     /// A number as [`put_number`] writes it, and in no longer form.
-    pub(super) fn number(&mut self) -> Result<u64, Fault> {
+    pub(crate) fn number(&mut self) -> Result<u64, Fault> {
         let mut number = 0_u64;
         for position in 0..NUMBER_BYTES {
             let byte = self.byte()?;
@@ -106,17 +106,17 @@ impl<'b> Take<'b> {
     }
 
     /// As many bytes as a number before them says.
-    pub(super) fn sized(&mut self) -> Result<&'b [u8], Fault> {
+    pub(crate) fn sized(&mut self) -> Result<&'b [u8], Fault> {
         let count = self.number()?;
         self.bytes(usize::try_from(count).map_err(|_| "it ends too early")?)
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Fault> {
+    pub(crate) fn text(&mut self) -> Result<String, Fault> {
         let bytes = self.sized()?;
         Ok(std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8")?.to_owned())
     }
 
-    pub(super) fn flag(&mut self) -> Result<bool, Fault> {
+    pub(crate) fn flag(&mut self) -> Result<bool, Fault> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -124,7 +124,7 @@ impl<'b> Take<'b> {
         }
     }
 
-    pub(super) fn option<T>(
+    pub(crate) fn option<T>(
         &mut self,
         take: impl FnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
@@ -132,7 +132,7 @@ impl<'b> Take<'b> {
     }
 
     /// A list of things that take at least one byte each.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         mut take: impl FnMut(&mut Self) -> Result<T, Fault>,
     ) -> Result<Vec<T>, Fault> {
@@ -162,7 +162,7 @@ impl<'b> Take<'b> {
     }
 
     /// Refuses what is left.
-    pub(super) fn finish(self) -> Result<(), Fault> {
+    pub(crate) fn finish(self) -> Result<(), Fault> {
         if self.0.is_empty() { Ok(()) } else { Err("something is left over") }
     }
 }

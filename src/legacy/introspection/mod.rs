@@ -21,10 +21,10 @@ use tokio::task::LocalSet;
 use self::answer::{Answer, Claims, agreeing};
 use self::breaker::Breaker;
 use self::client::{AskError, Client};
+use super::job::Job;
 use super::kept::{Finding, Kept};
 use super::lane::LaneVerdict;
 use super::load::Asked;
-use super::worker::Job;
 use crate::config::Introspection;
 use crate::core::index::Candidate;
 use crate::core::token::may_be_asked_about;
@@ -66,12 +66,12 @@ impl Introspector {
     }
 }
 
-/// Has the endpoint asked. Where too many wait, the job is shed; `hashing` wait for a thread.
-pub(super) fn hand_over(to: Option<&Introspector>, job: Job, kept: &Kept, hashing: usize) {
+/// Has the endpoint asked. Where too many wait, the job is shed until `retry_after`.
+pub(super) fn hand_over(to: Option<&Introspector>, job: Job, kept: &Kept, retry_after: Duration) {
     // Without anybody to ask, a reload is on its way: dropped, the job is unavailable.
     let Some(introspector) = to else { return };
     if let Some(job) = introspector.submit(job) {
-        kept.shed(job, hashing);
+        kept.shed(job, retry_after);
     }
 }
 

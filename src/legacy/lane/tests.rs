@@ -2,11 +2,13 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex};
+use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
 use super::*;
+use crate::cgroup;
 use crate::config::{Introspection, Upgrade};
 use crate::core::record::Timestamp;
 use crate::legacy::Asked;
@@ -30,6 +32,8 @@ fn settings() -> Legacy {
         cache_ttl: Duration::from_secs(900),
         deadline: PATIENCE,
         upgrade: Upgrade::Never,
+        socket: None,
+        admin: None,
         introspection: None,
     }
 }
@@ -88,6 +92,8 @@ impl LaneObserver for Counter {
     fn queue_depth(&self, depth: usize) {
         self.deepest.fetch_max(depth, Ordering::SeqCst);
     }
+
+    fn reached(&self, _is_reached: bool) {}
 
     fn answered(&self, cpu_seconds: f64, seconds: f64) {
         assert!(0.0 <= cpu_seconds && 0.0 <= seconds);
