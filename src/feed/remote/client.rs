@@ -11,7 +11,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::config::{Endpoint, Feed};
@@ -252,11 +251,12 @@ impl Line {
 }
 
 async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, FeedError> {
-    let Target { host, port, .. } = target;
+    let Target { host, port, tls, .. } = target;
     let unreachable = |error: &dyn std::fmt::Display| {
         control(&format!("no connection to {host}:{port}: {error}"))
     };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, open(target));
+    let stream = Stream::connect(host, *port, tls.as_ref());
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, stream);
     let stream = stream.await.map_err(|error| unreachable(&error))?;
     let stream = stream.map_err(|error| unreachable(&error))?;
     let (sender, connection) =
@@ -267,15 +267,6 @@ async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, FeedError>
         }
     });
     Ok(sender)
-}
-
-async fn open(target: &Target) -> io::Result<Stream> {
-    let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(match &target.tls {
-        Some(tls) => Stream::Tls(Box::new(tls.connect(&target.host, stream).await?.into())),
-        None => Stream::Tcp(stream),
-    })
 }
 
 pub(super) fn control(what: &str) -> FeedError {
