@@ -45,6 +45,13 @@ const NAMED: [(&str, &[&str], &[Key]); 2] = [
     ("LIMITS__GROUPS__", &["limits", "groups"], LIMIT_GROUP),
 ];
 
+/// Keys that name a variable which holds a secret, by their section.
+const NAMING: [(&[&str], &str); 3] = [
+    (&["keys"], "digest_env"),
+    (&["feed"], "token_env"),
+    (&["legacy", "introspection"], "secret_env"),
+];
+
 /// A setting that a variable names.
 struct Setting {
     /// The section, or for one with a name what it is in and its name.
@@ -100,13 +107,17 @@ fn known_name(variable: &str, within: &[&str], entries: &Entries) -> String {
 }
 
 fn names<'e>(within: &[&str], entries: &'e Entries) -> impl Iterator<Item = &'e str> {
-    let table = within.iter().try_fold(entries, |table, section| {
+    section(within, entries).into_iter().flat_map(|named| named.keys().map(String::as_str))
+}
+
+/// The section that lies in these, the last one in the others.
+fn section<'e>(within: &[&str], entries: &'e Entries) -> Option<&'e Entries> {
+    within.iter().try_fold(entries, |table, section| {
         match table.get(*section).map(|entry| &entry.node.value) {
             Some(Value::Table(inner)) => Some(inner),
             _ => None,
         }
-    });
-    table.into_iter().flat_map(|named| named.keys().map(String::as_str))
+    })
 }
 
 fn variable_part(name: &str) -> String {
@@ -145,13 +156,9 @@ fn read(setting: &Setting, value: &str, source: usize, report: &Report) -> Resul
 
 /// Variables that hold a secret and may be called anything.
 fn is_named_by_config(entries: &Entries, name: &str) -> bool {
-    [("keys", "digest_env"), ("feed", "token_env")].iter().any(|(section, key)| {
-        let Some(Value::Table(section)) = entries.get(*section).map(|entry| &entry.node.value)
-        else {
-            return false;
-        };
-        let named = section.get(*key).map(|entry| &entry.node.value);
-        matches!(named, Some(Value::Text(text)) if text == name)
+    NAMING.iter().any(|(within, key)| {
+        let named = section(within, entries).and_then(|section| section.get(*key));
+        matches!(named.map(|entry| &entry.node.value), Some(Value::Text(text)) if text == name)
     })
 }
 

@@ -120,6 +120,18 @@ fn keys_come_from_the_variable_that_the_configuration_names() {
 }
 
 #[test]
+fn the_variable_with_the_secret_for_introspection_is_no_unknown_setting() {
+    let folder = Folder::minimal();
+    folder.append(
+        "portcullis.toml",
+        "[legacy.introspection]\nurl = \"http://[::1]:9/\"\nselectors = [\"old_\"]\nscope = \"a\"\n\
+         secret_env = \"PORTCULLIS_MY__SECRET\"\n",
+    );
+    let config = folder.load(&[("PORTCULLIS_MY__SECRET", "secret-of-the-gate")]).unwrap();
+    assert!(config.legacy.introspection.unwrap().authorization.is_some());
+}
+
+#[test]
 fn the_first_key_is_the_current_one_and_comments_are_skipped() {
     let folder = Folder::minimal();
     let text = format!("# keys\n\nk2:{}\nk1:{}\n", "aa".repeat(32), "bb".repeat(32));
