@@ -10,6 +10,7 @@ mod forward;
 mod frames;
 mod headers;
 mod pool;
+mod send;
 mod tunnel;
 mod upgrade;
 
