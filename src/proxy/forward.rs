@@ -13,7 +13,8 @@ use hyper::body::Incoming;
 use super::body::{RequestBody, UpstreamBody};
 use super::connect::ConnectError;
 use super::exchange::Exchange;
-use super::headers::{self, Certificate, Dropped, Identity};
+use super::headers::{self, Dropped};
+use super::identity::{self, Certificate, Identity};
 use super::pool::{Lease, Pool};
 use super::send::{Answer, SendError, send};
 use super::tunnel::Switched;
@@ -176,7 +177,7 @@ impl Forwarding {
             head.headers.insert(crate::edge::DECISION_ID, decision_id);
         }
         if self.is_legacy {
-            headers::notice(&mut head.headers);
+            identity::notice(&mut head.headers);
         }
         let content = match switched {
             Some((protocol, switched)) => {
@@ -266,7 +267,7 @@ fn outgoing(
         for_http1(&mut head, host, !body.is_end_stream());
     }
     let client = plan.client.take();
-    headers::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, client);
+    identity::identify(&mut head.headers, plan.identity.take(), &plan.decision_id, client);
     if let Some(certificate) = &plan.certificate {
         certificate.certify(&mut head.headers);
     }

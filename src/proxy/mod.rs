@@ -9,6 +9,7 @@ mod exchange;
 mod forward;
 mod frames;
 mod headers;
+mod identity;
 mod pool;
 mod send;
 mod tunnel;
@@ -16,6 +17,7 @@ mod upgrade;
 
 pub(crate) use body::{BodyError, UpstreamBody};
 pub(crate) use forward::{Content, Forwarding, Plan, forward};
-pub(crate) use headers::{Certificate, Dropped, Identity};
+pub(crate) use headers::Dropped;
+pub(crate) use identity::{Certificate, Identity};
 pub(crate) use pool::{Pool, Upstreams};
 pub(crate) use tunnel::Switched;
