@@ -19,8 +19,8 @@ mod fault;
 mod frames;
 mod head;
 mod scanner;
+mod shared;
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,6 +32,7 @@ pub use fault::Fault;
 use frames::Frames;
 pub use head::{Framing, HeadLimits};
 pub use scanner::{Scan, Scanner};
+pub(crate) use shared::SharedGuard;
 
 use super::connection::Connection;
 use crate::tls::Protocol;
@@ -115,6 +116,11 @@ impl<S: AsyncRead + Unpin> Guard<S> {
             approved: 0,
             is_shut: false,
         }
+    }
+
+    fn pass_through(&mut self) {
+        self.mode = Mode::Through;
+        self.approved = self.held.len();
     }
 
     /// Reads what the client sends; its connection is told that something came.
@@ -270,28 +276,6 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     }
 }
 
-/// A guard that is still there when hyper is done with the connection.
-pub(crate) struct SharedGuard<S>(Rc<RefCell<Guard<S>>>);
-
-impl<S> SharedGuard<S> {
-    pub(crate) fn new(guard: Guard<S>) -> Self {
-        Self(Rc::new(RefCell::new(guard)))
-    }
-
-    /// Looks at nothing from now on: the connection goes on in another protocol.
-    pub(crate) fn pass_through(&self) {
-        let mut guard = self.0.borrow_mut();
-        guard.mode = Mode::Through;
-        guard.approved = guard.held.len();
-    }
-}
-
-impl<S> Clone for SharedGuard<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
 /// What the first bytes of a connection are the beginning of.
 fn tell_protocol(bytes: &[u8]) -> Mode {
     if bytes.starts_with(PREFACE) {
@@ -377,46 +361,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for SharedGuard<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for SharedGuard<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.borrow().is_write_vectored()
     }
 }
 
