@@ -31,6 +31,7 @@ pub mod feed;
 pub mod legacy;
 pub mod limits;
 mod local;
+mod memory;
 pub mod observe;
 mod proxy;
 pub mod scan;

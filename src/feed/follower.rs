@@ -11,6 +11,7 @@ use super::live::{Live, Shared};
 use super::{FeedError, Frame, Next, Source};
 use crate::config::Config;
 use crate::core::index::Index;
+use crate::memory;
 use crate::observe::metrics::Metrics;
 use crate::store::Cursor;
 
@@ -25,6 +26,9 @@ const WENT_BACK_RETRY: Duration = Duration::from_secs(5);
 
 /// How often what takes long to count is counted.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How often memory is given back that nobody uses any more.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Changes since the base from which the overlay is folded into a new base, at least and at most.
 const FOLD_ENTRIES: (usize, usize) = (4_096, 131_072);
@@ -90,6 +94,7 @@ pub struct Follower {
     /// What was in force, kept until nobody reads it, so that it is dropped here.
     retired: Vec<Arc<Live>>,
     counted: Option<Instant>,
+    gave_back: Instant,
 }
 
 impl Follower {
@@ -134,6 +139,7 @@ impl Follower {
             rebase: None,
             retired: Vec::new(),
             counted: None,
+            gave_back: Instant::now(),
         }
     }
 
@@ -312,7 +318,8 @@ impl Follower {
         self.retired.push(self.shared.live.swap(Arc::new(live)));
     }
 
-    /// Folds a large overlay, takes over a fold that is done, and drops what nobody reads.
+    /// Folds a large overlay, takes over a fold that is done, drops what nobody reads, and gives its
+    /// memory back.
     fn tidy(&mut self) {
         self.take_over_fold();
         self.begin_fold();
@@ -320,6 +327,10 @@ impl Follower {
         if self.counted.is_none_or(|counted| counted.elapsed() >= COUNT_INTERVAL) {
             self.counted = Some(Instant::now());
             self.count();
+        }
+        if self.gave_back.elapsed() >= GIVE_BACK_INTERVAL {
+            self.gave_back = Instant::now();
+            memory::give_back();
         }
     }
 
