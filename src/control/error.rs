@@ -54,6 +54,8 @@ pub(super) enum ApiError {
     Gone(String),
     /// Too many requests are being carried out.
     Busy,
+    /// Another request is about to make what this one asks for.
+    Underway,
     /// The store, or something else, failed.
     Broken(String),
 }
@@ -98,7 +100,7 @@ impl ApiError {
                 }
                 response
             }
-            Self::Busy => {
+            Self::Busy | Self::Underway => {
                 let why = "too many requests are being carried out".to_owned();
                 with_retry(Self::plain(
                     StatusCode::SERVICE_UNAVAILABLE,

@@ -127,7 +127,12 @@ impl Api {
         let query = Query::parse(head.parts.uri.query(), &operation.query)?;
         let body = body::collect(body).await?;
         let asked = Arc::new(Asked { head, recognised, query, body });
-        let answer = self.in_turn(&asked).await?;
+        let mut answer = self.in_turn(&asked).await;
+        while matches!(answer, Err(ApiError::Underway)) {
+            self.feed.wait_for_snapshot().await;
+            answer = self.in_turn(&asked).await;
+        }
+        let answer = answer?;
         match &asked.query {
             // Only whoever may have an answer waits for one.
             Query { after: Some(after), wait, .. }

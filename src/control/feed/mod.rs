@@ -29,6 +29,11 @@ impl Feed {
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self { snapshots: Snapshots::new(folder), batches: Batches::default() }
     }
+
+    /// Waits while a snapshot is being built.
+    pub(super) async fn wait_for_snapshot(&self) {
+        self.snapshots.wait().await;
+    }
 }
 
 pub(super) fn operations() -> Vec<Operation> {

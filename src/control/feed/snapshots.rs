@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName};
+use tokio::sync::watch;
 
 use crate::control::answer::{Answer, Part};
 use crate::control::call::Call;
@@ -29,8 +30,24 @@ pub(super) struct Snapshots {
     folder: PathBuf,
     /// The newest last; the one before it, for whoever is at it.
     built: Mutex<[Option<Arc<Snapshot>>; 2]>,
-    /// Held while one is built.
-    building: Mutex<()>,
+    /// Whether one is being built.
+    building: watch::Sender<bool>,
+}
+
+/// The right to build one, which one caller has at a time.
+struct Building<'s>(&'s watch::Sender<bool>);
+
+impl<'s> Building<'s> {
+    fn begin(building: &'s watch::Sender<bool>) -> Option<Self> {
+        let begun = building.send_if_modified(|building| !std::mem::replace(building, true));
+        begun.then(|| Self(building))
+    }
+}
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
 }
 
 /// A snapshot in a file without a name.
@@ -65,21 +82,28 @@ pub(super) fn take(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 impl Snapshots {
     pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, built: Mutex::default(), building: Mutex::default() }
+        Self { folder, built: Mutex::default(), building: watch::Sender::new(false) }
     }
 
     fn find(&self, etag: &str) -> Option<Arc<Snapshot>> {
         self.built().iter().flatten().find(|snapshot| snapshot.etag == etag).cloned()
     }
 
-    /// The newest, or a new one where frames do not lead on from it. Whoever asks meanwhile waits,
-    /// and gets the same.
+    /// Waits while one is being built.
+    pub(super) async fn wait(&self) {
+        let mut building = self.building.subscribe();
+        // The sender is this one's own.
+        let _ = building.wait_for(|building| !building).await;
+    }
+
+    /// The newest, or a new one where frames do not lead on from it. Whoever asks meanwhile is to
+    /// wait, and gets the same.
     fn present(&self, call: &Call<'_>) -> Result<Arc<Snapshot>, ApiError> {
         if let Some(newest) = self.newest(call)? {
             return Ok(newest);
         }
-        let _building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-        // It may have been built by the time that it is this one's turn.
+        let _building = Building::begin(&self.building).ok_or(ApiError::Underway)?;
+        // Another one may just have been finished.
         if let Some(newest) = self.newest(call)? {
             return Ok(newest);
         }
@@ -141,7 +165,23 @@ fn parse_range(range: &str, length: u64) -> Option<Result<Range<u64>, ()>> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    #[test]
+    fn one_caller_builds_and_others_can_wait_for_its_end_without_a_thread() {
+        let snapshots = Snapshots::new(PathBuf::new());
+        let building = Building::begin(&snapshots.building).unwrap();
+        assert!(Building::begin(&snapshots.building).is_none());
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut waiting = pin!(snapshots.wait());
+        assert!(waiting.as_mut().poll(cx).is_pending());
+        drop(building);
+        assert!(waiting.poll(cx).is_ready());
+        assert!(Building::begin(&snapshots.building).is_some());
+    }
 
     #[test]
     fn a_range_is_one_stretch_of_bytes_within_the_whole() {
