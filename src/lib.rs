@@ -26,6 +26,7 @@ pub mod core;
 #[path = "../tests/support/draw.rs"]
 mod draw;
 pub mod edge;
+mod encoding;
 pub mod explain;
 pub mod feed;
 pub mod legacy;

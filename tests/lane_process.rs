@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::home::portcullis;
 use crate::support::lane::Lane;
 use crate::support::world::{JOBS, SERVICE, legacy_line, token_line};
 use crate::support::{Gate, Home, Request, Response, Upstream, eventually, within};
@@ -19,8 +20,8 @@ const ACCOUNT: &str = r#"{"type":"account","id":1,"name":"One","plan":"enterpris
 const OLD: &str = "legacy-secret-0001";
 const OTHER: &str = "legacy-secret-0002";
 const GREETING: &[u8] = b"portcullis lane 1\n";
-/// As costly as is accepted, and of no secret: a second or more.
-const COSTLY: &str = "pbkdf2_sha256$4000000$salt$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+/// What Django makes, of no secret.
+const COSTLY: &str = "pbkdf2_sha256$1000000$salt$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 /// A home whose gates ask a lane of its own.
 fn home(lines: &str) -> (Home, Upstream) {
@@ -72,14 +73,17 @@ fn it_answers_as_threads_of_the_gate_do() {
     let django = legacy_line("d", &format!(r#""hash":"bcrypt${django}","selector":"django""#));
     let revoked = line("revoked", "revoked-secret-001");
     let revoked = revoked.replace(r#""name""#, r#""state":"revoked","name""#);
-    let (mut home, _upstream) = home(&[line("old", OLD), shared, django, revoked].concat());
+    let (home, _upstream) = home(&[line("old", OLD), shared, django, revoked].concat());
     let lane = Lane::start(&home);
     let remote = Gate::start(&home);
     wait_up(&remote);
-    home.set("legacy", "socket", r#""unix:nobody.sock""#);
+    // A file of its own, since the others would take changes of theirs over.
     let settings = fs::read_to_string(home.path("portcullis.toml")).unwrap();
-    home.write("portcullis.toml", &settings.replace("socket = \"unix:nobody.sock\"\n", ""));
-    let own = Gate::start(&home);
+    home.write("own.toml", &settings.replace("socket = \"unix:lane.sock\"\n", ""));
+    let mut command = portcullis();
+    command.arg("-c").arg(home.path("own.toml"));
+    let own = Gate::launch_as(command, &[], &home);
+    own.wait_ready();
     let secrets = [
         (OLD, 200),
         (OLD, 200),

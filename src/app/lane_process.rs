@@ -10,17 +10,22 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use super::reload::{ReloadError, Reloaded, tell};
 use super::serve::{AppError, Control, Stop, reload_when_asked};
 use crate::config::{self, LaneConfig, Listen};
 use crate::core::record::TokenId;
 use crate::core::token::Secret;
-use crate::edge::Listener;
+use crate::edge::{ACCEPT_PAUSE, Accepted, Listener};
 use crate::legacy::{Asked, LaneObserver, LaneServer};
 use crate::observe::admin::{self, Administered};
 use crate::observe::metrics::LaneProcessMetrics;
+use crate::stream::Stream;
+
+/// Gates that are connected at a time.
+const CONNECTIONS_LIMIT: usize = 64;
 
 /// A slow lane whose threads are running and whose socket is bound; [`LaneProcess::run`] accepts.
 pub struct LaneProcess {
@@ -81,7 +86,8 @@ impl LaneProcess {
         }
         tracing::info!(address = listener.address(), "slow lane listening");
         let (stop_serving, stopped) = watch::channel(false);
-        let mut serving = tokio::task::spawn_local(shared.server.clone().serve(listener, stopped));
+        let mut serving =
+            tokio::task::spawn_local(accept(listener, shared.server.clone(), stopped));
         tokio::select! {
             () = stop => {}
             _ = terminate.recv() => tracing::info!("SIGTERM"),
@@ -96,6 +102,47 @@ impl LaneProcess {
         tracing::info!("drained");
         Ok(())
     }
+}
+
+/// Lets gates ask until told to stop, then waits for what they have asked by then, for as long as
+/// anybody waits for it.
+async fn accept(
+    listener: Listener,
+    server: Arc<LaneServer>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let accepting = listener.on_runtime()?;
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
+    let mut serving = JoinSet::new();
+    loop {
+        let place = connections.clone().acquire_owned();
+        let (place, accepted) = tokio::select! {
+            accepted = async { (place.await, accepting.accept().await) } => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted.and_then(Accepted::stream) {
+            Ok(Stream::Unix(stream)) => {
+                let connection = server.clone().connection(stream, stop.clone());
+                serving.spawn_local(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            // The listener is a unix socket.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a gate's connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while serving.try_join_next().is_some() {}
+    }
+    drop(listener);
+    let ended = async { while serving.join_next().await.is_some() {} };
+    if tokio::time::timeout(server.deadline(), ended).await.is_err() {
+        tracing::warn!("questions were left unanswered at the end of [legacy] deadline");
+    }
+    Ok(())
 }
 
 impl Administered for LaneControl {

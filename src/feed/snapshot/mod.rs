@@ -17,7 +17,7 @@
 //! them counts only once the last one has been followed by the end of the iteration. Digests and
 //! password hashes are in them, secrets are not.
 
-pub(crate) mod bytes;
+mod bytes;
 mod frame;
 mod reader;
 mod record;

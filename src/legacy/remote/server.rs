@@ -21,17 +21,12 @@ use crate::config::Legacy;
 use crate::core::index::Candidate;
 use crate::core::record::AccountId;
 use crate::core::token::Secret;
-use crate::edge::{ACCEPT_PAUSE, Listener};
 use crate::legacy::load::{LaneObserver, LaneStats};
 use crate::legacy::queue::Waiting;
 use crate::legacy::task::{Hashed, Hasher, Outcome, Parts, Task};
 use crate::legacy::threads::Threads;
 use crate::legacy::verifier::Bounds;
 use crate::legacy::worker::password_check;
-use crate::stream::Stream;
-
-/// Gates that are connected at a time.
-const CONNECTIONS_LIMIT: usize = 64;
 
 /// A lane for gates to ask: the threads that hash, exchanged when settings change.
 pub struct LaneServer {
@@ -66,53 +61,17 @@ impl LaneServer {
         Ok(())
     }
 
-    /// Answers gates until told to stop, then what they have asked by then, for as long as anybody
-    /// waits for it.
-    ///
-    /// # Errors
-    /// The operating system's, before anything is answered.
-    pub async fn serve(
-        self: Arc<Self>,
-        listener: Listener,
-        mut stop: watch::Receiver<bool>,
-    ) -> io::Result<()> {
-        let accepting = listener.on_runtime()?;
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
-        let mut serving = JoinSet::new();
-        loop {
-            let place = connections.clone().acquire_owned();
-            let accepted = tokio::select! {
-                accepted = async { (place.await, accepting.accept().await) } => accepted,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            match accepted {
-                (Ok(place), Ok(accepted)) => {
-                    let connection = self.clone().connection(accepted.stream(), stop.clone());
-                    serving.spawn_local(async move {
-                        connection.await;
-                        drop(place);
-                    });
-                }
-                (_, Err(error)) => {
-                    tracing::warn!(%error, "a gate's connection was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-                (Err(_), _) => break,
-            }
-            while serving.try_join_next().is_some() {}
-        }
-        drop(listener);
-        let deadline = self.working.load().deadline;
-        let ended = async { while serving.join_next().await.is_some() {} };
-        if tokio::time::timeout(deadline, ended).await.is_err() {
-            tracing::warn!("questions were left unanswered at the end of [legacy] deadline");
-        }
-        Ok(())
+    /// How long anybody waits for an answer.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.working.load().deadline
     }
 
-    async fn connection(self: Arc<Self>, stream: io::Result<Stream>, stop: watch::Receiver<bool>) {
-        // The listener is a unix socket.
-        let Ok(Stream::Unix(mut stream)) = stream else { return };
+    /// Answers one gate until it ends or the lane is to, then what it has asked by then.
+    pub(crate) async fn connection(
+        self: Arc<Self>,
+        mut stream: UnixStream,
+        stop: watch::Receiver<bool>,
+    ) {
         match greet(&mut stream).await {
             Ok(()) => tracing::info!("a gate has connected"),
             Err(error) => return tracing::warn!(%error, "somebody was not let in as a gate"),

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::config::CANDIDATES_LIMIT;
 use crate::core::record::{AccountId, TokenId};
 use crate::core::token::Secret;
-use crate::feed::snapshot::bytes::{Fault, Take, put_list, put_number, put_option, put_text};
+use crate::encoding::{Fault, Take, put_list, put_number, put_option, put_text};
 use crate::legacy::task::{HashCost, Hashed, Outcome};
 
 /// What each side says first: what it is, and which version of this it speaks.
