@@ -2,7 +2,8 @@
 //! that spares both.
 //!
 //! The lane's own cost is the difference between `lane/bare_hash` and `lane/verify`, which
-//! compute the same one-round hash; `lane/remembered` is what a request pays once its secret has
+//! compute the same one-round hash, and `lane/verify_elsewhere` beside them what it costs to have it
+//! computed by a process of its own; `lane/remembered` is what a request pays once its secret has
 //! been verified. `decision/remembered` beside `decision/fast` is what that comes to for a whole
 //! decision.
 
@@ -11,8 +12,9 @@
 mod support;
 
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::config::{Legacy, Upgrade};
@@ -93,6 +95,36 @@ fn lane(criterion: &mut Criterion) {
     });
 }
 
+/// A lane that is a process of its own, asked over its socket, beside `lane/verify`.
+fn elsewhere(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, file) = (folder.path().join("lane.sock"), folder.path().join("portcullis.toml"));
+    std::fs::write(&file, "[legacy]\nsocket = \"unix:lane.sock\"\ncpu_share = 1.0\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command.arg("-c").arg(&file).arg("lane").env("PORTCULLIS_LOG", "error");
+    let mut process = command.spawn().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let settings = Legacy { socket: Some(socket), ..settings() };
+    let lane = Lane::start(&settings, Arc::new(())).unwrap();
+    let wrong = request(WRONG);
+    let mut number = 1;
+    let mut verify = || {
+        number += 1;
+        let mut request = again(&wrong);
+        (request.candidates[0].token_id, request.candidates[0].account_id) = (number, number);
+        runtime.block_on(lane.verify(request))
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while verify() != LaneVerdict::Mismatch {
+        assert!(Instant::now() < deadline, "the lane does not answer");
+    }
+    criterion.bench_function("lane/verify_elsewhere", |bencher| {
+        bencher.iter(|| assert_eq!(verify(), LaneVerdict::Mismatch));
+    });
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
 /// A whole decision about a token that is found by its digest, beside one about a legacy token of
 /// the same account and grants that is remembered.
 fn decisions(criterion: &mut Criterion) {
@@ -170,5 +202,5 @@ fn again(request: &VerifyRequest) -> VerifyRequest {
     }
 }
 
-criterion_group!(benches, hashers, parsing, lane, decisions);
+criterion_group!(benches, hashers, parsing, lane, elsewhere, decisions);
 criterion_main!(benches);

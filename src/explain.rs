@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::core::explain::{Explained, Explanation, explain, explain_token};
+use crate::core::digest::Digest;
+use crate::core::explain::{Explained, Explanation, Recognition, explain_recalling, explain_token};
 use crate::core::facts::{Credential, Facts};
 use crate::core::index::{Candidate, Index};
-use crate::core::record::{Timestamp, TokenId};
+use crate::core::record::{Timestamp, TokenId, Verifier};
 use crate::core::token::Secret;
-use crate::legacy::{Bounds, PasswordHash};
+use crate::legacy::{Bounds, Lane, PasswordHash, thread_time};
 use crate::limits::{Limits, explain_without_counts};
 use crate::store::{Store, StoreError};
 
@@ -74,9 +75,18 @@ pub enum QuestionError {
     Store(#[from] StoreError),
 }
 
+/// What a gate that runs knows besides.
+#[derive(Clone, Copy)]
+pub struct Running<'g> {
+    /// What of its limits is used up.
+    pub limits: &'g Limits,
+    /// What its slow lane remembers.
+    pub lane: Option<&'g Lane>,
+}
+
 impl Question {
     /// Walks through the decision, rate limits included where they are counted; uses up no quota.
-    /// A legacy token is hashed here, on the caller's thread.
+    /// A legacy token that no slow lane remembers is hashed here, on the caller's thread.
     ///
     /// # Errors
     /// [`QuestionError`].
@@ -85,11 +95,12 @@ impl Question {
         index: &Index,
         config: &Config,
         store: Option<&dyn Store>,
-        limits: Option<&Limits>,
+        gate: Option<Running<'_>>,
     ) -> Result<Explanation, QuestionError> {
-        let mut explanation = self.decision(index, config, store)?;
-        match limits {
-            Some(limits) => limits.explain(&mut explanation, self.client, Instant::now()),
+        let lane = gate.and_then(|gate| gate.lane);
+        let mut explanation = self.decision(index, config, store, lane)?;
+        match gate {
+            Some(gate) => gate.limits.explain(&mut explanation, self.client, Instant::now()),
             None => explain_without_counts(&mut explanation, &config.limits),
         }
         Ok(explanation)
@@ -100,6 +111,7 @@ impl Question {
         index: &Index,
         config: &Config,
         store: Option<&dyn Store>,
+        lane: Option<&Lane>,
     ) -> Result<Explanation, QuestionError> {
         let conceal = config.gate.conceal;
         match &self.bearer {
@@ -107,12 +119,20 @@ impl Question {
                 let view = store.ok_or(QuestionError::NoStore)?.token(*id)?;
                 let token = index.find_verifier(*id, &view.verifier);
                 let token = token.ok_or(QuestionError::NotIndexed(*id))?;
-                Ok(explain_token(index, &self.facts(Credential::Missing), token, self.at, conceal))
+                let version = index.slow_version(*id);
+                let is_remembered = lane
+                    .zip(version)
+                    .is_some_and(|(lane, version)| lane.has_verified(*id, version));
+                let how =
+                    if is_remembered { Some(Recognition::Memory) } else { by(&view.verifier) };
+                let facts = self.facts(Credential::Missing);
+                Ok(explain_token(index, &facts, (token, how), self.at, conceal))
             }
             Bearer::Secret(secret) => {
                 let header = zeroize::Zeroizing::new(format!("Bearer {}", *secret.0));
                 let facts = self.facts(Credential::Authorization(header.as_bytes()));
-                Ok(match explain(index, &facts, self.at, conceal) {
+                let recall = |digest: &Digest| remembered(lane?, index, digest);
+                Ok(match explain_recalling(index, &facts, self.at, conceal, recall) {
                     Explained::Done(explanation) => explanation,
                     Explained::Slow(pending) => match self.recognise(&pending.request.candidates) {
                         Some(token) => pending.recognised(index, &facts, token, self.at),
@@ -123,18 +143,19 @@ impl Question {
         }
     }
 
-    fn recognise(&self, candidates: &[Candidate]) -> Option<TokenId> {
+    /// Whose the secret is, by the first hash that matches.
+    fn recognise(&self, candidates: &[Candidate]) -> Option<(TokenId, Recognition)> {
         let Bearer::Secret(secret) = &self.bearer else { return None };
         let secret = Secret::parse(secret.0.to_string()).ok()?;
-        let matches = |encoded: &str| {
-            PasswordHash::parse(encoded, &Bounds::default())
-                .is_ok_and(|hash| hash.verify(secret.expose().as_bytes()))
+        let hashed = |candidate: &Candidate| {
+            let how = verified(candidate.encoded.as_deref()?, &secret)?;
+            Some((candidate.token_id, how))
         };
-        let hashed = |candidate: &&Candidate| candidate.encoded.as_deref().is_some_and(matches);
         // The endpoint is not asked: what is said holds where it takes the token for valid.
-        let asked = |candidate: &&Candidate| candidate.encoded.is_none();
-        let found = candidates.iter().find(hashed).or_else(|| candidates.iter().find(asked));
-        found.map(|found| found.token_id)
+        let asked = |candidate: &Candidate| {
+            candidate.encoded.is_none().then_some((candidate.token_id, Recognition::Introspection))
+        };
+        candidates.iter().find_map(hashed).or_else(|| candidates.iter().find_map(asked))
     }
 
     fn facts<'q>(&'q self, credential: Credential<'q>) -> Facts<'q> {
@@ -152,4 +173,32 @@ impl Question {
             client: self.client.map(|client| client.to_canonical()),
         }
     }
+}
+
+/// The token that a lane remembers a secret to be, unless that has changed since.
+fn remembered(lane: &Lane, index: &Index, digest: &Digest) -> Option<TokenId> {
+    let remembered = lane.remembered(digest)?;
+    let is_current = index.slow_version(remembered.token_id) == Some(remembered.version);
+    is_current.then_some(remembered.token_id)
+}
+
+/// By what a legacy token would be recognised.
+fn by(verifier: &Verifier) -> Option<Recognition> {
+    match verifier {
+        Verifier::Hash { encoded, .. } => {
+            let hash = PasswordHash::parse(encoded, &Bounds::default()).ok()?;
+            Some(Recognition::Hash { form: hash.form(), cost: hash.cost(), cpu_seconds: None })
+        }
+        Verifier::Introspect { .. } => Some(Recognition::Introspection),
+        Verifier::Digest { .. } | Verifier::Sha256(_) => None,
+    }
+}
+
+/// The hash, and what verifying it cost, where the secret is the one that was hashed.
+fn verified(encoded: &str, secret: &Secret) -> Option<Recognition> {
+    let hash = PasswordHash::parse(encoded, &Bounds::default()).ok()?;
+    let before = thread_time();
+    let is_it = hash.verify(secret.expose().as_bytes());
+    let cpu_seconds = Some(thread_time().saturating_sub(before).as_secs_f64());
+    is_it.then(|| Recognition::Hash { form: hash.form(), cost: hash.cost(), cpu_seconds })
 }

@@ -280,3 +280,52 @@ fn the_admin_listener_gives_the_commands_too() {
         (&"ip_denied".into(), &serde_json::json!([]))
     );
 }
+
+#[test]
+fn it_says_how_a_legacy_token_is_recognised_and_what_that_costs() {
+    let mut home = furnished();
+    let upstream = crate::support::Upstream::start();
+    home.forward_to(upstream.address());
+    let gate = crate::support::Gate::start(&home);
+    let token = "legacy-secret-0001";
+    let ask = |bearer: &str| {
+        let question = format!(r#"{{{bearer},"method":"GET","path":"{JOBS}","ip":"192.0.2.1"}}"#);
+        gate.admin_post("/explain", &question).json()
+    };
+    let by_secret = format!(r#""token":"{token}""#);
+    let by_id = format!(r#""token_id":{}"#, home.token_id("old"));
+    let of_step =
+        |said: &serde_json::Value| said["steps"][2]["detail"].as_str().unwrap().to_owned();
+    let hashed = ask(&by_secret);
+    assert_eq!((&hashed["verdict"], &hashed["lane"]), (&"slow".into(), &"slow".into()), "{hashed}");
+    let recognition = &hashed["recognition"];
+    assert_eq!((&recognition["by"], &recognition["form"]), (&"hash".into(), &"bcrypt".into()));
+    assert_eq!(recognition["cost"], "cost 4");
+    assert!(recognition["cpu_seconds"].as_f64().unwrap() > 0.0, "{hashed}");
+    let said = of_step(&hashed);
+    assert!(said.contains("recognised by the slow lane: bcrypt, cost 4, which took 0.0"), "{said}");
+    let unhashed = ask(&by_id);
+    assert_eq!(
+        unhashed["recognition"],
+        serde_json::json!({"by":"hash","form":"bcrypt","cost":"cost 4"})
+    );
+    // To explain is not to use: only a request is remembered.
+    assert_eq!(ask(&by_secret)["lane"], "slow");
+    assert_eq!(gate.status(JOBS, token), 200);
+    for bearer in [&by_secret, &by_id] {
+        let remembered = ask(bearer);
+        assert_eq!(
+            (&remembered["verdict"], &remembered["lane"]),
+            (&"allow".into(), &"cached".into())
+        );
+        assert_eq!(remembered["recognition"], serde_json::json!({"by":"memory"}));
+        assert!(of_step(&remembered).contains("remembered by the slow lane"), "{remembered}");
+    }
+    let fast = ask(r#""token":"service-token-of-account-1""#);
+    assert_eq!((&fast["lane"], fast.get("recognition")), (&"fast".into(), None));
+    let arguments =
+        ["explain", "--token", "-", "--method", "GET", "--path", JOBS, "--ip", "192.0.2.1"];
+    let done = home.attempt_with(&arguments, token.as_bytes());
+    assert!(done.stdout.starts_with("ALLOW, by the slow lane"), "{done:?}");
+    assert!(done.stdout.contains("bcrypt, cost 4, which took 0.0"), "{done:?}");
+}

@@ -85,6 +85,7 @@ fn the_second_request_is_answered_from_memory() {
     }
     eventually("they are counted", || (lane_count(&gate, "allow", "cached") == 4.0).then_some(()));
     assert_eq!(lane_count(&gate, "allow", "slow"), 1.0);
+    assert_eq!(gate.metrics().value("portcullis_legacy_remembered"), 1.0);
     assert_eq!(gate.metrics().value("portcullis_legacy_verify_duration_seconds_count"), 1.0);
 }
 
@@ -95,6 +96,10 @@ fn what_is_remembered_is_forgotten_after_cache_ttl() {
     home.forward_to(upstream.address()).set("legacy", "cache_ttl", r#""300ms""#);
     home.import(&format!("{ACCOUNT}{}", bcrypt_line("old", "legacy-secret-0001", 4)));
     let gate = Gate::start(&home);
+    assert_eq!(gate.status(JOBS, "legacy-secret-0001"), 200);
+    eventually("it is remembered no longer", || {
+        (gate.metrics().value("portcullis_legacy_remembered") == 0.0).then_some(())
+    });
     eventually("it is hashed again", || {
         assert_eq!(gate.status(JOBS, "legacy-secret-0001"), 200);
         (gate.metrics().value("portcullis_legacy_verify_duration_seconds_count") >= 2.0)

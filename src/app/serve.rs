@@ -18,7 +18,7 @@ use crate::control::{self, Api, Feed};
 use crate::core::digest::DigestKeys;
 use crate::core::explain::Explanation;
 use crate::edge::{BindError, Listener, Pool, Transport, WorkerSettings, accept};
-use crate::explain::{Question, QuestionError};
+use crate::explain::{Question, QuestionError, Running};
 use crate::feed::{Follower, Publisher, Remote, RemoteUses, Source};
 use crate::limits::SharedLimits;
 use crate::observe::admin::{self, Administered};
@@ -243,6 +243,9 @@ impl Sources {
 
 impl Administered for Control {
     fn metrics(&self) -> Vec<u8> {
+        let remembered =
+            self.reloader.lane.load().as_ref().map_or(0, |lane| lane.remembered_count());
+        self.reloader.metrics.legacy_remembered.set(remembered as i64);
         self.reloader.metrics.render()
     }
 
@@ -294,7 +297,9 @@ impl Control {
         let index = live.index.as_ref().ok_or(QuestionError::NoIndex)?;
         let limits = self.limits.under(&live.config.limits);
         let store = self.reloader.store.as_deref().map(|store| store as &dyn Store);
-        question.answer(index, &live.config, store, Some(&limits))
+        let lane = self.reloader.lane.load_full();
+        let gate = Running { limits: &limits, lane: lane.as_deref() };
+        question.answer(index, &live.config, store, Some(gate))
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) enum LegacyCommand {
     /// List legacy tokens by use, with the time that their hashes took, the hottest first
     #[command(after_help = "Example: portcullis legacy report --since 30d\n\n\
         Gates write their counts from time to time ([usage] interval) and when they end; days are \
-        UTC, and kept for 100. SAVED is what rotating this token and those above it would save of \
+        UTC, and kept for 100. REMEMBERED are requests that took no hash. SAVED is what rotating this token and those above it would save of \
         the CPU time that all of them took.")]
     Report(Report),
 }
@@ -45,12 +45,22 @@ pub(super) fn run(command: &LegacyCommand, session: &mut Session<'_>) -> Result<
 
 /// A table, and a line that adds it up.
 fn render(tokens: &[LegacyToken]) -> String {
-    let heading = ["ID", "ACCOUNT", "REQUESTS", "VERIFICATIONS", "HASH SECONDS", "SAVED", "NAME"];
+    let heading = [
+        "ID",
+        "ACCOUNT",
+        "REQUESTS",
+        "REMEMBERED",
+        "VERIFICATIONS",
+        "HASH SECONDS",
+        "SAVED",
+        "NAME",
+    ];
     let row = |token: &LegacyToken| {
         vec![
             token.id.to_string(),
             token.account_id.to_string(),
             token.requests.to_string(),
+            token.remembered.to_string(),
             token.verifications.to_string(),
             format!("{:.3}", token.hash_seconds),
             format!("{:.1} %", token.saved_share * 100.0),
@@ -59,9 +69,12 @@ fn render(tokens: &[LegacyToken]) -> String {
     };
     let table = table::table(&heading, &tokens.iter().map(row).collect::<Vec<_>>());
     let requests: u64 = tokens.iter().map(|token| token.requests).sum();
+    let remembered: u64 = tokens.iter().map(|token| token.remembered).sum();
     let seconds = tokens.last().map_or(0.0, |token| token.saved_seconds);
     let tokens = tokens.len();
-    format!("{table}{tokens} legacy tokens, {requests} requests, {seconds:.3} s of hashing\n")
+    format!(
+        "{table}{tokens} legacy tokens, {requests} requests, {remembered} of them from memory, {seconds:.3} s of hashing\n"
+    )
 }
 
 #[cfg(test)]
@@ -120,13 +133,19 @@ mod tests {
         assert_eq!(report.as_array().unwrap().len(), 2);
         assert_eq!((row(0, "name"), row(1, "name")), ("two".into(), "one".into()));
         assert_eq!((row(1, "requests"), row(1, "verifications")), (15.into(), 4.into()));
+        assert_eq!((row(1, "remembered"), row(0, "remembered")), (11.into(), 78.into()));
         assert_eq!((row(1, "hash_seconds"), row(0, "saved_share")), (0.5.into(), 0.75.into()));
         assert_eq!((row(1, "saved_seconds"), row(1, "saved_share")), (2.0.into(), 1.0.into()));
         let longer = harness.json("--json legacy report --since 30d");
         assert_eq!((&longer[0]["name"], &longer[0]["requests"]), (&"three".into(), &900.into()));
         let text = harness.ok("legacy report").stdout;
         assert!(text.contains("75.0 %"), "{text}");
-        assert!(text.ends_with("2 legacy tokens, 95 requests, 2.000 s of hashing\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "2 legacy tokens, 95 requests, 89 of them from memory, 2.000 s of hashing\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::core::authority::authority;
 use crate::core::index::{Index, Token};
 use crate::core::record::{AccountId, Grant, Licence, Timestamp};
 use crate::core::verdict::Permit;
+use crate::legacy::Lane;
 use crate::limits::Limits;
 use crate::store::{Actor, Command, Outcome, Store};
 
@@ -32,6 +33,8 @@ pub(super) struct Call<'c> {
     pub(super) feed: &'c Feed,
     /// The gate's rate limits.
     pub(super) limits: &'c Limits,
+    /// The gate's slow lane.
+    pub(super) lane: Option<&'c Lane>,
     pub(super) path: &'c str,
     pub(super) headers: &'c HeaderMap,
     pub(super) query: &'c Query,

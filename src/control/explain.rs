@@ -11,10 +11,10 @@ use super::error::ApiError;
 use super::operation::Operation;
 use super::words::ID_LIMIT;
 use crate::core::decide::Fix;
-use crate::core::explain::{Explanation, Outcome, StepOutcome, StepReport};
+use crate::core::explain::{Explanation, Outcome, Recognition, StepOutcome, StepReport};
 use crate::core::permissions::Level;
 use crate::core::record::TokenId;
-use crate::explain::{Bearer, Question, QuestionError};
+use crate::explain::{Bearer, Question, QuestionError, Running};
 use crate::time::parse_time;
 
 pub(super) fn operations() -> Vec<Operation> {
@@ -53,6 +53,10 @@ struct Explained {
     reason: String,
     /// The status that the caller gets.
     status: u16,
+    /// How the token was found: `fast`, by the slow lane's memory (`cached`), or `slow`.
+    lane: String,
+    /// How a legacy token is recognised.
+    recognition: Option<RecognitionExplained>,
     steps: Vec<StepExplained>,
     /// What would let it through.
     fix: Option<FixExplained>,
@@ -64,6 +68,37 @@ enum Verdict {
     Allow,
     Deny,
     Slow,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct RecognitionExplained {
+    by: RecognisedBy,
+    /// The kind of its hash, and what that costs by its own parameters.
+    form: Option<String>,
+    cost: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum RecognisedBy {
+    Memory,
+    Hash,
+    Introspection,
+}
+
+impl From<Recognition> for RecognitionExplained {
+    fn from(recognition: Recognition) -> Self {
+        let by = |by| Self { by, form: None, cost: None };
+        match recognition {
+            Recognition::Memory => by(RecognisedBy::Memory),
+            Recognition::Introspection => by(RecognisedBy::Introspection),
+            // Nothing is hashed for a token that is given by its number.
+            Recognition::Hash { form, cost, cpu_seconds: _ } => {
+                let by = RecognisedBy::Hash;
+                Self { by, form: Some(form.to_owned()), cost: Some(cost) }
+            }
+        }
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -91,7 +126,8 @@ enum StepVerdict {
 
 impl From<Explanation> for Explained {
     fn from(explanation: Explanation) -> Self {
-        let Explanation { verdict, reason, status, steps, fix, limits: _ } = explanation;
+        let Explanation { verdict, reason, status, lane, recognition, steps, fix, limits: _ } =
+            explanation;
         Self {
             verdict: match verdict {
                 Outcome::Allow => Verdict::Allow,
@@ -100,6 +136,8 @@ impl From<Explanation> for Explained {
             },
             reason: reason.to_owned(),
             status,
+            lane: lane.to_owned(),
+            recognition: recognition.map(RecognitionExplained::from),
             steps: steps.into_iter().map(StepExplained::from).collect(),
             fix: fix.map(|Fix { advice, commands }| FixExplained { advice, commands }),
         }
@@ -135,8 +173,8 @@ fn ask(call: &Call<'_>) -> Result<Answer, ApiError> {
         host,
         at: at.map_err(|why| ApiError::field("at", why.to_string()))?.unwrap_or(call.now),
     };
-    let explanation =
-        question.answer(call.index, call.config, Some(&**call.store), Some(call.limits));
+    let gate = Running { limits: call.limits, lane: call.lane };
+    let explanation = question.answer(call.index, call.config, Some(&**call.store), Some(gate));
     Answer::one(Explained::from(explanation.map_err(|error| match error {
         QuestionError::Store(error) => error.into(),
         error => ApiError::Rule(error.to_string()),

@@ -263,6 +263,7 @@ impl Api {
         };
         let none = || ApiError::Broken("a permit without an operation".to_owned());
         let operation = access.permitted(&permit, own).ok_or_else(none)?;
+        let lane = self.lane.load_full();
         let call = Call {
             operation,
             permit,
@@ -271,6 +272,7 @@ impl Api {
             store: &self.store,
             feed: &self.feed,
             limits: &self.limits.under(&live.config.limits),
+            lane: lane.as_deref(),
             path: facts.path,
             headers: &head.parts.headers,
             query,

@@ -1,15 +1,18 @@
 //! A decision, step by step: the same functions as [`super::decide`], with their findings kept.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::decide::{self, Case, Fix, Step, Trace};
+use super::digest::Digest;
 use super::facts::Facts;
 use super::index::{Index, Token};
-use super::record::Timestamp;
+use super::record::{Timestamp, TokenId};
 use super::verdict::{Denial, Lane, LimitKeys, Permit, Reason, SlowRequest, Verdict};
 
 /// A decision, explained.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Explanation {
     /// What comes of it.
     pub verdict: Outcome,
@@ -17,6 +20,11 @@ pub struct Explanation {
     pub reason: &'static str,
     /// The status that the caller gets; 200 where it would be forwarded.
     pub status: u16,
+    /// How the token was found: `none`, `fast`, `cached` or `slow`, as in metrics.
+    pub lane: &'static str,
+    /// How a legacy token was recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recognition: Option<Recognition>,
     /// The steps, in order.
     pub steps: Vec<StepReport>,
     /// What would let it through.
@@ -42,6 +50,44 @@ impl Explanation {
         self.reason = reason.name();
         self.status = reason.status(false);
         self.fix = Some(Fix::advice(advice));
+    }
+}
+
+/// How a legacy token is recognised.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Recognition {
+    /// The slow lane has verified it lately, and remembers.
+    Memory,
+    /// By its password hash.
+    Hash {
+        /// What kind of hash it is.
+        form: &'static str,
+        /// What it costs, by its own parameters.
+        cost: String,
+        /// CPU time that verifying it took for this explanation.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cpu_seconds: Option<f64>,
+    },
+    /// By an introspection endpoint, which is not asked for an explanation.
+    Introspection,
+}
+
+impl fmt::Display for Recognition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("remembered by the slow lane, without a hash"),
+            Self::Hash { form, cost, cpu_seconds } => {
+                write!(f, "recognised by the slow lane: {form}, {cost}")?;
+                match cpu_seconds {
+                    Some(seconds) => write!(f, ", which took {seconds:.3} s of CPU time"),
+                    None => Ok(()),
+                }
+            }
+            Self::Introspection => {
+                f.write_str("recognised by the introspection endpoint, if that takes it for valid")
+            }
+        }
     }
 }
 
@@ -100,8 +146,19 @@ pub struct Pending {
 
 /// Explains the decision about a request.
 pub fn explain(index: &Index, facts: &Facts<'_>, now: Timestamp, conceal: bool) -> Explained {
+    explain_recalling(index, facts, now, conceal, |_| None)
+}
+
+/// Likewise, where the slow lane remembers secrets: see [`decide::decide_recalling`].
+pub fn explain_recalling(
+    index: &Index,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    conceal: bool,
+    recall: impl FnOnce(&Digest) -> Option<TokenId>,
+) -> Explained {
     let mut notes = Notes::default();
-    match decide::judge(index, facts, now, |_| None, &mut notes) {
+    match decide::judge(index, facts, now, recall, &mut notes) {
         Verdict::Slow(request) => Explained::Slow(Pending { notes, request, conceal }),
         Verdict::Allow(permit) => Explained::Done(notes.allow(&permit, Outcome::Allow)),
         Verdict::Deny(denial) => Explained::Done(notes.deny(denial, conceal)),
@@ -109,26 +166,24 @@ pub fn explain(index: &Index, facts: &Facts<'_>, now: Timestamp, conceal: bool) 
 }
 
 /// Explains the decision about a request with a token that is known by other means than its
-/// secret: by its number.
+/// secret: by its number. `how`: how a legacy token would be recognised.
 pub fn explain_token(
     index: &Index,
     facts: &Facts<'_>,
-    token: Token<'_>,
+    (token, how): (Token<'_>, Option<Recognition>),
     now: Timestamp,
     conceal: bool,
 ) -> Explanation {
-    let mut notes = Notes::default();
-    let outcome = if token.is_slow() { Outcome::Slow } else { Outcome::Allow };
-    judge_token(index, facts, token, now, conceal, &mut notes, outcome)
+    judge_token(index, facts, (token, how), now, conceal, &mut Notes::default())
 }
 
 impl Pending {
-    /// Goes on with the token that the slow lane recognised.
+    /// Goes on with the token that the slow lane recognised, and how.
     pub fn recognised(
         mut self,
         index: &Index,
         facts: &Facts<'_>,
-        token: u64,
+        (token, how): (TokenId, Recognition),
         now: Timestamp,
     ) -> Explanation {
         self.notes.steps.retain(|report| {
@@ -136,7 +191,8 @@ impl Pending {
         });
         match index.find_slow(token) {
             Some(token) => {
-                judge_token(index, facts, token, now, self.conceal, &mut self.notes, Outcome::Slow)
+                let token = (token, Some(how));
+                judge_token(index, facts, token, now, self.conceal, &mut self.notes)
             }
             None => self.mismatched(index, facts),
         }
@@ -170,23 +226,25 @@ impl Pending {
 fn judge_token(
     index: &Index,
     facts: &Facts<'_>,
-    token: Token<'_>,
+    (token, how): (Token<'_>, Option<Recognition>),
     now: Timestamp,
     conceal: bool,
     notes: &mut Notes,
-    outcome: Outcome,
 ) -> Explanation {
-    let lane = if token.is_slow() { Lane::Slow } else { Lane::Fast };
+    let (lane, outcome) = match &how {
+        _ if !token.is_slow() => (Lane::Fast, Outcome::Allow),
+        Some(Recognition::Memory) => (Lane::Cached, Outcome::Allow),
+        _ => (Lane::Slow, Outcome::Slow),
+    };
     let judged = decide::request(index, facts, notes).and_then(|target| {
         if let Some(permit) = decide::public(index, &target) {
             return Ok(permit);
         }
-        notes.pass(Step::Token, || match lane {
-            Lane::Slow => {
-                format!("token {}, a legacy token: recognised by the slow lane", token.id())
-            }
+        notes.pass(Step::Token, || match &how {
+            Some(how) if token.is_slow() => format!("token {}, a legacy token: {how}", token.id()),
             _ => format!("token {}", token.id()),
         });
+        notes.recognition = how.filter(|_| token.is_slow());
         decide::admit(index, facts, &target, token, lane, now, notes)
     });
     match judged {
@@ -202,6 +260,7 @@ fn judge_token(
 #[derive(Debug, Default)]
 struct Notes {
     steps: Vec<StepReport>,
+    recognition: Option<Recognition>,
     fix: Option<Fix>,
 }
 
@@ -226,16 +285,22 @@ impl Trace for Notes {
 
 impl Notes {
     fn allow(self, permit: &Permit<'_>, outcome: Outcome) -> Explanation {
-        let explanation = self.finish(outcome, permit.reason(), 200);
+        let explanation = self.finish(outcome, (permit.reason(), permit.lane()), 200);
         Explanation { limits: permit.limit_keys(), ..explanation }
     }
 
     fn deny(self, denial: Denial, conceal: bool) -> Explanation {
-        self.finish(Outcome::Deny, denial.reason, denial.reason.status(conceal))
+        let found = (denial.reason, denial.lane);
+        self.finish(Outcome::Deny, found, denial.reason.status(conceal))
     }
 
     /// Puts the steps in order, those that were not reached as skipped.
-    fn finish(mut self, verdict: Outcome, reason: Reason, status: u16) -> Explanation {
+    fn finish(
+        mut self,
+        verdict: Outcome,
+        (reason, lane): (Reason, Lane),
+        status: u16,
+    ) -> Explanation {
         let steps = Step::ALL.map(|step| {
             let found = self.steps.iter().position(|report| report.step == step.name());
             found.map(|at| self.steps.swap_remove(at)).unwrap_or_else(|| StepReport {
@@ -248,6 +313,12 @@ impl Notes {
             verdict,
             reason: reason.name(),
             status,
+            lane: lane.name(),
+            recognition: match lane {
+                Lane::Cached => Some(Recognition::Memory),
+                Lane::Slow => self.recognition,
+                Lane::None | Lane::Fast => None,
+            },
             steps: steps.into(),
             fix: self.fix,
             limits: None,

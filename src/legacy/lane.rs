@@ -107,6 +107,17 @@ impl Lane {
         self.kept.memory.recall(digest, Instant::now())
     }
 
+    /// Whether any secret was lately verified to be this token's, at this version of it. Looks
+    /// through all that is remembered: for people who ask.
+    pub fn has_verified(&self, token: TokenId, version: u64) -> bool {
+        self.kept.memory.knows(token, version, Instant::now())
+    }
+
+    /// How many secrets are remembered: of legacy tokens in use. Looks through all of them.
+    pub fn remembered_count(&self) -> usize {
+        self.kept.memory.count(Instant::now())
+    }
+
     /// Verifies a secret, or waits for the same verification that is already under way.
     ///
     /// Returns within the deadline and never blocks the thread. Dropping the future is fine:

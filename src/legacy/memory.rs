@@ -54,9 +54,20 @@ impl Memory {
 
     /// What is known of a digest at `now`.
     pub(super) fn recall(&self, digest: &Digest, now: Instant) -> Option<Remembered> {
-        let entry = *self.entries.get(&digest.0)?;
-        let ended = entry.until.is_some_and(|until| now >= until);
-        (self.is_fresh(entry.at, now) && !ended).then_some(entry.remembered)
+        self.current(&*self.entries.get(&digest.0)?, now)
+    }
+
+    /// Whether a secret of this token, at this version, is known at `now`.
+    pub(super) fn knows(&self, token_id: TokenId, version: u64, now: Instant) -> bool {
+        self.entries.iter().any(|entry| {
+            let is_it = |known: &Remembered| (known.token_id, known.version) == (token_id, version);
+            self.current(&entry, now).is_some_and(|known| is_it(&known))
+        })
+    }
+
+    /// How many secrets are known at `now`.
+    pub(super) fn count(&self, now: Instant) -> usize {
+        self.entries.iter().filter(|entry| self.current(entry, now).is_some()).count()
     }
 
     /// Keeps a success from `now` on, and not beyond `until`.
@@ -76,6 +87,11 @@ impl Memory {
             order.pop_front();
             self.entries.remove_if(&oldest, |_, entry| entry.at == at);
         }
+    }
+
+    fn current(&self, entry: &Entry, now: Instant) -> Option<Remembered> {
+        let has_ended = entry.until.is_some_and(|until| now >= until);
+        (self.is_fresh(entry.at, now) && !has_ended).then_some(entry.remembered)
     }
 
     fn is_fresh(&self, at: Instant, now: Instant) -> bool {
@@ -103,6 +119,9 @@ mod tests {
         memory.remember(&digest(1), token(7), start, None);
         let last = start + TTL - Duration::from_nanos(1);
         assert_eq!(memory.recall(&digest(1), last), Some(token(7)));
+        assert!(memory.knows(7, 1, last) && !memory.knows(7, 2, last) && !memory.knows(8, 1, last));
+        assert_eq!((memory.count(last), memory.count(start + TTL)), (1, 0));
+        assert!(!memory.knows(7, 1, start + TTL));
         assert_eq!(memory.recall(&digest(1), start + TTL), None);
         assert_eq!(memory.recall(&digest(2), start), None);
     }

@@ -24,6 +24,7 @@ mod throttle;
 pub mod verifier;
 mod worker;
 
+pub(crate) use budget::thread_time;
 pub use lane::{Lane, LaneVerdict, VerifyRequest};
 pub use load::{Asked, LaneObserver, LaneStats};
 pub use memory::Remembered;

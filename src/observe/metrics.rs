@@ -50,6 +50,8 @@ pub struct Metrics {
     pub lane: LaneMetrics,
     /// 1 while the slow lane can be asked.
     pub legacy_lane_up: IntGauge,
+    /// Secrets of legacy tokens that the slow lane remembers.
+    pub legacy_remembered: IntGauge,
     /// Questions to the introspection endpoint, by what came of them.
     pub introspection: IntCounterVec,
     /// Time that it took to answer.
@@ -109,6 +111,10 @@ impl Metrics {
             legacy_lane_up: register.gauge(
                 "portcullis_legacy_lane_up",
                 "1 while the slow lane can be asked: always, unless it is a process of its own.",
+            ),
+            legacy_remembered: register.gauge(
+                "portcullis_legacy_remembered",
+                "Secrets of legacy tokens that the slow lane has verified within cache_ttl.",
             ),
             introspection: register.counters(
                 "portcullis_introspection_total",

@@ -16,6 +16,8 @@ pub(crate) struct LegacyToken {
     pub(crate) requests: u64,
     /// How often it was verified, for these requests or for guesses at it.
     pub(crate) verifications: u64,
+    /// Requests that were answered from memory: at least those beyond its verifications.
+    pub(crate) remembered: u64,
     /// CPU time that its hash took for that.
     pub(crate) hash_seconds: f64,
     /// What rotating this token and those before it would save, in CPU time.
@@ -37,6 +39,7 @@ pub(crate) fn report(uses: Vec<LegacyUse>) -> Vec<LegacyToken> {
             name: used.name,
             requests: used.requests,
             verifications: used.verifications,
+            remembered: used.requests.saturating_sub(used.verifications),
             hash_seconds: seconds(used.hash_micros),
             saved_seconds: seconds(saved),
             saved_share: saved as f64 / total.max(1) as f64,

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::holdings::{counts, projects_with};
 use super::permission::{PROJECTS_HEADER_BYTES, Scope};
 use super::{Case, id};
+use crate::core::explain::Recognition;
 use crate::core::facts::CredentialError;
 use crate::core::index::{GrantView, Index, Policy, Rules, Token};
 use crate::core::ip::PrefixSet;
@@ -49,7 +50,7 @@ pub(super) fn describe_need(policy: &Policy, need: Access) -> String {
 
 /// A token whose secret the slow lane has verified lately.
 pub(super) fn describe_recalled(token: &Token<'_>) -> String {
-    format!("token {}, a legacy token that the slow lane remembers", token.id())
+    format!("token {}, a legacy token: {}", token.id(), Recognition::Memory)
 }
 
 /// Of the secret nothing is said but whether it begins as ours do.

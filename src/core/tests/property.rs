@@ -8,7 +8,7 @@ use super::fixture::{Request, World};
 use super::oracle::{self, Answer, Identity, Store};
 use super::strategies::{history, now, request, world};
 use crate::core::decide::{decide, resume};
-use crate::core::explain::{Explained, Outcome, explain};
+use crate::core::explain::{Explained, Outcome, Recognition, explain};
 use crate::core::index::Index;
 use crate::core::record::{Record, Timestamp};
 use crate::core::verdict::{Lane, Permit, Verdict};
@@ -212,7 +212,7 @@ proptest! {
                     prop_assert_eq!(asked.candidates.len(), pending.request.candidates.len());
                     let token = pending.request.candidates.remove(0).token_id;
                     let resumed = resume(&index, &facts, token, Lane::Slow, *now);
-                    let done = pending.recognised(&index, &facts, token, *now);
+                    let done = pending.recognised(&index, &facts, (token, Recognition::Introspection), *now);
                     let reason = match resumed {
                         Verdict::Allow(permit) => permit.reason(),
                         Verdict::Deny(denial) => denial.reason,

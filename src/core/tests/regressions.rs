@@ -68,7 +68,7 @@ fn explaining_a_token_by_number_on_a_public_route_agrees_with_the_decision() {
     let index = World::new().index(&[Record::Account(account(1)), Record::Token(record.clone())]);
     let request = Request::new("GET", "/health/", &secret(1));
     let known = index.find_verifier(1, &record.verifier).unwrap();
-    let explained = explain_token(&index, &request.facts(), known, Timestamp(1000), false);
+    let explained = explain_token(&index, &request.facts(), (known, None), Timestamp(1000), false);
     let decided = decide(&index, &request.facts(), Timestamp(1000));
     assert_eq!((explained.verdict, explained.reason), (Outcome::Allow, "public"));
     assert_eq!(reason_of(&decided), Reason::Public);
