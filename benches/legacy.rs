@@ -156,6 +156,7 @@ fn decisions(criterion: &mut Criterion) {
             host: Some("cloud.example.com"),
             credential: Credential::Authorization(header.as_bytes()),
             client: Some([10, 0, 0, 5].into()),
+            client_names: &[],
         };
         let decide = || decide_recalling(&index, black_box(&facts), support::NOW, recall);
         assert!(matches!(decide(), Verdict::Allow(_)), "{name}");

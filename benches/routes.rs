@@ -62,6 +62,7 @@ fn synthetic(number: usize) -> RouteSpec {
         path,
         methods: vec!["GET".to_owned()],
         host: None,
+        client_certificate: None,
         requires: RequiresSpec::Authenticated,
         project: ProjectSpec::Path,
         upstream: 0,

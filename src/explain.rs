@@ -25,6 +25,8 @@ pub struct Question {
     pub path: String,
     /// The client's address; `None` where it cannot be known.
     pub client: Option<IpAddr>,
+    /// The names of the client's certificate, as [`Facts`] has them.
+    pub client_names: Vec<String>,
     /// The host.
     pub host: Option<String>,
     /// When.
@@ -171,6 +173,7 @@ impl Question {
             host: self.host.as_deref(),
             credential,
             client: self.client.map(|client| client.to_canonical()),
+            client_names: &self.client_names,
         }
     }
 }

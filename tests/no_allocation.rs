@@ -214,6 +214,7 @@ impl Request {
                 Credentials::Bearer(value) => Credential::Authorization(value.as_bytes()),
             },
             client: Some(self.client),
+            client_names: &[],
         }
     }
 }
@@ -370,6 +371,7 @@ fn route(method: &str, path: &str, requires: RequiresSpec, project: ProjectSpec)
         path: path.to_owned(),
         methods: vec![method.to_owned()],
         host: None,
+        client_certificate: None,
         requires,
         project,
         upstream: 0,

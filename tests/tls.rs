@@ -160,6 +160,44 @@ fn a_client_that_must_show_a_certificate_is_told_of_by_it() {
     assert_eq!(upstream.last().header("x-portcullis-client-certificate-sha256"), None);
 }
 
+#[test]
+fn a_route_for_certain_certificates_is_there_for_no_other_client() {
+    let (mut home, authority, upstream) = home_with(", client_ca = \"clients.crt\"");
+    let clients = Authority::new(home.folder(), "clients");
+    clients.issue("ci", "ci", "DNS:CI.example,URI:spiffe://example/ci");
+    clients.issue("another", "another", "DNS:other.example");
+    let routes = "[[route]]\npath = \"/ci/\"\nrequires = \"public\"\n\
+                  client_certificate = [\"spiffe://example/ci\"]\n\
+                  [[route]]\npath = \"/jobs/\"\nrequires = \"authenticated\"\n\
+                  client_certificate = [\"ci.example\", \"cd.example\"]\n";
+    std::fs::write(home.path("routes.toml"), routes).unwrap();
+    home.set("routes", "unmatched", "\"authenticated\"");
+    let gate = Gate::start(&home);
+    let status = |name: &str, path: &str| {
+        let mut command = trusting(&authority);
+        command.arg("--cert").arg(home.path(&format!("{name}.crt")));
+        command.arg("--key").arg(home.path(&format!("{name}.key")));
+        command.args(["--output", "/dev/null", "--write-out", "%{http_code}"]);
+        succeed(command.arg(format!("https://{}{path}", gate.tls_address())))
+    };
+    assert_eq!(["/ci/", "/jobs/"].map(|path| status("ci", path)), ["200", "200"]);
+    assert_eq!(upstream.seen().len(), 2);
+    assert_eq!(["/ci/", "/jobs/"].map(|path| status("another", path)), ["403", "403"]);
+    assert_eq!(["/ci/", "/jobs/"].map(|path| gate.get(path, SERVICE).status), [403, 403]);
+    assert_eq!(upstream.seen().len(), 2);
+    gate.expect_decisions("no_route", 4.0);
+
+    let explain = |name: &str| {
+        let arguments = ["explain", "--token", "-", "--method", "GET", "--path", "/jobs/"];
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--ip", "127.0.0.1", "--client-certificate", name]);
+        home.attempt_with(&arguments, SERVICE.as_bytes()).stdout
+    };
+    assert!(explain("ci.example").contains("ALLOW"));
+    let denied = explain("other.example");
+    assert!(denied.contains("is for clients with a certificate of ci.example or cd.example"));
+}
+
 /// Puts files where Kubernetes would: in a folder of their own that `..data` points to.
 fn put(folder: &Path, version: &str, files: [(&Path, &str); 2]) {
     let data = folder.join(format!("..{version}"));

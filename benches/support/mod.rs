@@ -301,6 +301,7 @@ impl Request {
             host: Some(self.host),
             credential: Credential::Authorization(self.authorization.as_bytes()),
             client: Some(self.client),
+            client_names: &[],
         }
     }
 

@@ -46,6 +46,7 @@ fn route(line: &str) -> Option<RouteSpec> {
         path: path.to_owned(),
         methods: methods.split(',').filter(|word| *word != "*").map(str::to_owned).collect(),
         host: (host != "*").then(|| host.to_owned()),
+        client_certificate: None,
         requires: RequiresSpec::Authenticated,
         project: ProjectSpec::Path,
         upstream: 0,

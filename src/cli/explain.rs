@@ -47,6 +47,9 @@ pub(super) struct Explain {
     /// The host, for routes that name one
     #[arg(long, value_name = "H")]
     host: Option<String>,
+    /// A name of the client's certificate, for routes that ask for one; may be repeated
+    #[arg(long, value_name = "NAME")]
+    client_certificate: Vec<String>,
     /// At this time instead of now
     #[arg(long, value_name = "TIME", value_parser = parse_time_or_date)]
     at: Option<Timestamp>,
@@ -60,6 +63,7 @@ pub(super) fn run(explain: Explain, session: &mut Session<'_>) -> Result<(), Fai
         method: explain.method,
         path: explain.path,
         client: Some(explain.ip),
+        client_names: explain.client_certificate,
         host: explain.host,
         at: explain.at.unwrap_or(session.around.now),
     };

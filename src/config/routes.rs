@@ -8,6 +8,7 @@ use super::requires::requires;
 use super::schema;
 use super::source::{At, Source, shown};
 use super::suggest;
+use super::tls;
 use super::tree::{self, Node, Value};
 use super::{LimitGroup, Upstream};
 use crate::core::permissions::PermissionSets;
@@ -15,10 +16,11 @@ use crate::core::routes::{ProjectSpec, RequiresSpec, RouteError, RouteSpec, Rout
 
 const DEFAULT_FILE: &str = "routes.toml";
 const DEFAULT_UPSTREAM: &str = "default";
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "path",
     "methods",
     "host",
+    "client_certificate",
     "requires",
     "project",
     "upstream",
@@ -37,6 +39,8 @@ struct Context<'a> {
     /// Groups of limits that the routes may name besides, configured or not.
     announced: Vec<&'a str>,
     sets: Option<&'a PermissionSets>,
+    /// Whether clients of `listen_tls` show certificates.
+    has_client_ca: bool,
 }
 
 /// A route and where its parts stand.
@@ -68,7 +72,8 @@ pub(super) fn read(
     let entries = tree::parse(&text, source, section.report)?;
     let document = Table::root(&entries, source, section.report);
     let announced = document.each("limits", name).unwrap_or_default();
-    let context = Context { upstreams, groups, announced, sets };
+    let has_client_ca = tls::asks_clients(root);
+    let context = Context { upstreams, groups, announced, sets, has_client_ca };
     let routes = compile(&document, &context, unmatched)?;
     warn_of_unused_groups(root, &routes, groups);
     Some(routes)
@@ -141,6 +146,7 @@ fn placed<'a>(table: Table<'a>, context: &Context<'_>) -> Option<Placed<'a>> {
     let upstream = upstream(&table, context.upstreams);
     let methods = methods(&table);
     let host = table.take("host", name).map(str::to_owned);
+    let client_certificate = client_certificate(&table, context);
     let project = project(&table);
     let body_bytes = table.take("body_bytes", integer).map(unlimited_if_zero);
     let limit = limit(&table, context, requires.as_ref());
@@ -154,6 +160,7 @@ fn placed<'a>(table: Table<'a>, context: &Context<'_>) -> Option<Placed<'a>> {
         path: path?,
         methods,
         host,
+        client_certificate,
         requires: requires?,
         project,
         upstream,
@@ -162,6 +169,18 @@ fn placed<'a>(table: Table<'a>, context: &Context<'_>) -> Option<Placed<'a>> {
         limit,
     };
     Some(Placed { table, spec })
+}
+
+/// The names of certificates, which clients must have been asked for.
+fn client_certificate(route: &Table<'_>, context: &Context<'_>) -> Option<Vec<String>> {
+    let names = route.each("client_certificate", name)?;
+    if !context.has_client_ca {
+        let mistake = Mistake::new("no client shows a certificate, so none could ever pass");
+        route.error("client_certificate", mistake.help(
+            "give the authority of the clients' certificates as `client_ca` in `tls` of [gate], and `listen_tls`",
+        ));
+    }
+    Some(names.into_iter().map(str::to_owned).collect())
 }
 
 /// The group of rate limits, if it is configured.
@@ -308,6 +327,7 @@ fn place(table: &Table<'_>, error: &RouteError) -> At {
         RouteError::Path { .. } | RouteError::Equal { .. } => table.at("path"),
         RouteError::Method(_) => table.at("methods"),
         RouteError::Host(_) => table.at("host"),
+        RouteError::ClientName(_) | RouteError::NoClientName => table.at("client_certificate"),
         RouteError::UnknownResource(_) | RouteError::RequiresNothing => table.at("requires"),
         RouteError::QueryMethods => table.at("project"),
         RouteError::MissingCapture { wanted_by, .. } if wanted_by.starts_with("`project") => {
@@ -341,8 +361,13 @@ mod tests {
             idle_timeout: std::time::Duration::ZERO,
             enforces_projects: false,
         };
-        let context =
-            Context { upstreams: &[upstream], groups: &[], announced: vec![], sets: None };
+        let context = Context {
+            upstreams: &[upstream],
+            groups: &[],
+            announced: vec![],
+            sets: None,
+            has_client_ca: false,
+        };
         let placed: Vec<_> =
             tables(&document).into_iter().filter_map(|table| placed(table, &context)).collect();
         report_all(errors, &placed, &report);
@@ -367,6 +392,14 @@ mod tests {
         let places = told(&errors).into_iter().map(|(line, column, _)| (line, column));
         // A route without the key is told at its header.
         assert_eq!(places.collect::<Vec<_>>(), [(2, 8), (4, 11), (5, 1), (7, 12), (8, 11)]);
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_bears_is_told_where_it_stands() {
+        let told =
+            told(&[(0, RouteError::ClientName("a b".to_owned())), (1, RouteError::NoClientName)]);
+        assert_eq!((told[0].0, told[1].0), (1, 5));
+        assert!(told[0].2.contains("`a b` is no name that a certificate is known by"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::env::Environment;
 use super::files::{self, Files};
 use super::read::{Table, array, name};
 use super::report::Mistake;
-use super::tree::Node;
+use super::tree::{Node, Value};
 use crate::tls::{
     CertifiedPair, ClientTls, MinVersion, RootCertStore, ServerTls, TlsError, roots, system_roots,
 };
@@ -48,6 +48,19 @@ pub(super) fn of_gate(gate: &Table<'_>, files: &Files) -> Option<ServerTls> {
     }
     let client_ca = client_ca.as_ref().map(|(roots, from)| (roots.clone(), from.as_slice()));
     report(&tls, "certificates", ServerTls::new(&pairs, client_ca, min_version, true))
+}
+
+/// Whether clients of the gate must show certificates.
+pub(super) fn asks_clients(root: &Table<'_>) -> bool {
+    // What is wrong with any of it is told where it is read.
+    let tls = root.node("gate").and_then(|gate| within(gate, "tls"));
+    let client_ca = tls.and_then(|tls| within(tls, "client_ca"));
+    matches!(client_ca, Some(Node { value: Value::Text(path), .. }) if !path.is_empty())
+}
+
+fn within<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+    let Value::Table(entries) = &node.value else { return None };
+    Some(&entries.get(key)?.node)
 }
 
 /// Reads `tls` of `[control]`: one certificate.

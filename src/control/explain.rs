@@ -39,6 +39,9 @@ struct ExplainRequest {
     /// The client's address; without, it is not known.
     #[schemars(extend("format" = "ip"))]
     ip: Option<String>,
+    /// Names of the client's certificate, for routes that ask for one.
+    #[serde(default)]
+    client_certificate: Vec<String>,
     host: Option<String>,
     /// When; without, now.
     #[schemars(extend("format" = "date-time"))]
@@ -157,7 +160,8 @@ impl From<StepReport> for StepExplained {
 }
 
 fn ask(call: &Call<'_>) -> Result<Answer, ApiError> {
-    let ExplainRequest { token_id, method, path, ip, host, at } = call.body()?;
+    let ExplainRequest { token_id, method, path, ip, client_certificate, host, at } =
+        call.body()?;
     let account = call.account()?;
     let is_own = call.store.token(token_id).is_ok_and(|token| token.account_id == account);
     if !is_own {
@@ -170,6 +174,7 @@ fn ask(call: &Call<'_>) -> Result<Answer, ApiError> {
         method,
         path,
         client: client.map_err(|_| ApiError::field("ip", "not an address"))?,
+        client_names: client_certificate,
         host,
         at: at.map_err(|why| ApiError::field("at", why.to_string()))?.unwrap_or(call.now),
     };

@@ -171,6 +171,7 @@ impl Operation {
             path: self.path.to_owned(),
             methods: vec![self.method.to_owned()],
             host: None,
+            client_certificate: None,
             requires: self.requires.clone(),
             project: self.project.clone(),
             upstream: 0,

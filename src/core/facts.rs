@@ -21,6 +21,9 @@ pub struct Facts<'r> {
     pub credential: Credential<'r>,
     /// The client's address; `None` where it cannot be known.
     pub client: Option<IpAddr>,
+    /// The names of the client's certificate, which was verified: DNS names in lower case, URIs,
+    /// and `sha256:` with the digest in hexadecimal digits. Empty where it showed none.
+    pub client_names: &'r [String],
 }
 
 /// Why a message is refused before anything else is looked at.

@@ -76,7 +76,7 @@ pub(crate) struct Connection {
     /// On an idle HTTP/2 connection, bytes are pings and windows more often than heads.
     is_http2: Cell<bool>,
     /// What the client's certificate says, where it had to show one.
-    certificate: RefCell<Option<Rc<Certificate>>>,
+    certificate: OnceCell<Rc<Certificate>>,
     /// Requests that were answered to the end.
     answered: Cell<usize>,
     /// Who waits for the next of them to be.
@@ -110,7 +110,7 @@ impl Connection {
             header_timeout,
             phase: Cell::new(Phase::Head),
             is_http2: Cell::new(false),
-            certificate: RefCell::default(),
+            certificate: OnceCell::new(),
             answered: Cell::new(0),
             waiting: Waiter::default(),
             switched: RefCell::default(),
@@ -119,8 +119,8 @@ impl Connection {
     }
 
     /// What the client's certificate says, where it had to show one.
-    pub(crate) fn certificate(&self) -> Option<Rc<Certificate>> {
-        self.certificate.borrow().clone()
+    pub(crate) fn certificate(&self) -> Option<&Rc<Certificate>> {
+        self.certificate.get()
     }
 
     /// What hyper gets next is the guard's own request, for this fault of the client's.
@@ -300,7 +300,9 @@ pub(crate) async fn handshake(
     };
     let shaken = connection.watch.limited(Box::pin(tls.accept(stream))).await;
     let (stream, certificate) = shaken.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
-    connection.certificate.replace(certificate.as_ref().map(Certificate::new).map(Rc::new));
+    if let Some(certificate) = certificate {
+        connection.certificate.get_or_init(|| Rc::new(Certificate::new(&certificate)));
+    }
     Ok(stream)
 }
 

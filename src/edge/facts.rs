@@ -8,7 +8,7 @@ use http::{HeaderMap, Method, Uri, request};
 use super::client_ip::TrustedProxies;
 use crate::core::facts::{Ambiguity, Credential, Facts};
 
-/// The facts of a request, borrowed from its head.
+/// The facts of a request, borrowed from its head. Of a certificate nothing is known here.
 pub(crate) fn facts<'r>(
     head: &'r request::Parts,
     peer: Option<IpAddr>,
@@ -28,6 +28,7 @@ pub(crate) fn facts<'r>(
         host: host.unwrap_or(None),
         credential: fields.credential,
         client: client.unwrap_or(None),
+        client_names: &[],
     }
 }
 

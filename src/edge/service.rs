@@ -187,7 +187,7 @@ fn first(worker: &Worker, connection: &Connection, asked: &Asked) -> First {
     let Asked { head, started, .. } = asked;
     let live = worker.shared.live();
     let setup = worker.setup(&live.config);
-    let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
+    let facts = facts_of(head, connection, &setup);
     // Other faults are told by the guard's own request, which has no host.
     if connection.fault_of(head) == Some(Fault::HeadTooLarge) {
         worker.metrics.decided(Reason::BadRequest, Lane::None, started.elapsed());
@@ -210,6 +210,16 @@ fn first(worker: &Worker, connection: &Connection, asked: &Asked) -> First {
         verdict => verdict,
     };
     First::Decided(conclude(worker, connection, asked, &setup, &facts, (verdict, ends)))
+}
+
+fn facts_of<'r>(
+    head: &'r request::Parts,
+    connection: &'r Connection,
+    setup: &'r Setup,
+) -> Facts<'r> {
+    let client_names = connection.certificate().map_or(&[][..], |certificate| certificate.names());
+    let credential_headers = &setup.config.gate.credential_headers;
+    Facts { client_names, ..facts(head, connection.peer, credential_headers, &setup.trusted) }
 }
 
 /// What the lane remembers this secret to be, unless that has changed since.
@@ -254,7 +264,7 @@ async fn ask_lane(worker: &Worker, connection: &Connection, asked: &Asked, slow:
     };
     let live = worker.shared.live();
     let setup = worker.setup(&live.config);
-    let facts = facts(head, connection.peer, &setup.config.gate.credential_headers, &setup.trusted);
+    let facts = facts_of(head, connection, &setup);
     let refuse = |reason, retry_after| {
         refuse(worker, &setup, &facts, deny(&facts, reason, Lane::Slow), retry_after, *started)
     };
@@ -299,10 +309,10 @@ fn conclude(
             }
             worker.metrics.decided(permit.reason(), permit.lane(), started.elapsed());
             let client = facts.client.map(|client| connection.client_text(client));
-            let certificate = connection.certificate();
-            let followed = permit
-                .token()
-                .and_then(|token| Followed::new(&asked.head, facts, token.id(), ends));
+            let certificate = connection.certificate().cloned();
+            let followed = permit.token().and_then(|token| {
+                Followed::new(&asked.head, facts, certificate.clone(), token.id(), ends)
+            });
             let plan = Plan {
                 client,
                 certificate,

@@ -20,6 +20,7 @@ use crate::core::facts::{Credential, Facts};
 use crate::core::index::Index;
 use crate::core::record::{Timestamp, TokenId};
 use crate::core::verdict::{Denial, Lane, Reason, Verdict};
+use crate::proxy::Certificate;
 
 /// Looks, of which there are twenty a second, until every stream was decided about again.
 const LOOKS: usize = 10;
@@ -83,6 +84,7 @@ pub(crate) struct Followed {
     uri: Uri,
     host: Option<HeaderValue>,
     client: Option<IpAddr>,
+    certificate: Option<Rc<Certificate>>,
     is_followed: Cell<bool>,
     cut: Cell<Option<Refusal>>,
     /// What goes to the client, and what comes from it: it may be waiting for either alone.
@@ -95,6 +97,7 @@ impl Followed {
     pub(crate) fn new(
         head: &request::Parts,
         facts: &Facts<'_>,
+        certificate: Option<Rc<Certificate>>,
         token: TokenId,
         ends: Option<Timestamp>,
     ) -> Option<Self> {
@@ -116,6 +119,7 @@ impl Followed {
             uri: head.uri.clone(),
             host: head.headers.get(HOST).cloned(),
             client: facts.client,
+            certificate,
             is_followed: Cell::new(false),
             cut: Cell::new(None),
             downward: Waiter::default(),
@@ -161,6 +165,10 @@ impl Followed {
                 false => Credential::Header(credential),
             },
             client: self.client,
+            client_names: self
+                .certificate
+                .as_ref()
+                .map_or(&[][..], |certificate| certificate.names()),
         };
         let verdict = match decide(index, &facts, now) {
             // The slow lane recognised it, and what it recognises does not change.

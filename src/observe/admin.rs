@@ -154,6 +154,8 @@ struct Asked {
     method: String,
     path: String,
     ip: Option<IpAddr>,
+    #[serde(default)]
+    client_certificate: Vec<String>,
     host: Option<String>,
     at: Option<jiff::Timestamp>,
 }
@@ -188,16 +190,16 @@ async fn explain(
 fn question(body: &[u8]) -> Result<Question, String> {
     // What serde says may quote the body, and the body may hold a secret.
     let asked: Asked = serde_json::from_slice(body).map_err(|error| {
-        format!("line {}, column {}: expected an object with `token` or `token_id`, `method`, `path`, and perhaps `ip`, `host`, `at`\n", error.line(), error.column())
+        format!("line {}, column {}: expected an object with `token` or `token_id`, `method`, `path`, and perhaps `ip`, `client_certificate`, `host`, `at`\n", error.line(), error.column())
     })?;
-    let Asked { token, token_id, method, path, ip, host, at } = asked;
+    let Asked { token, token_id, method, path, ip, client_certificate, host, at } = asked;
     let bearer = match (token, token_id) {
         (Some(secret), None) => Bearer::Secret(Presented::new(secret)),
         (None, Some(id)) => Bearer::Id(id),
         _ => return Err("exactly one of `token` and `token_id`\n".to_owned()),
     };
     let at = Timestamp(at.unwrap_or_else(jiff::Timestamp::now).as_second());
-    Ok(Question { bearer, method, path, client: ip, host, at })
+    Ok(Question { bearer, method, path, client: ip, client_names: client_certificate, host, at })
 }
 
 fn status(error: &QuestionError) -> StatusCode {

@@ -62,9 +62,14 @@ pub(crate) fn identify(
     }
 }
 
-/// What the upstream is told of a client's certificate, made once a connection.
+/// What is known of a client's certificate, made once a connection.
 #[derive(Debug)]
-pub(crate) struct Certificate(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct Certificate {
+    /// As decisions have them.
+    names: Vec<String>,
+    /// As the upstream is told.
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
 
 impl Certificate {
     /// What one says that was verified. Names are parted by commas.
@@ -76,12 +81,17 @@ impl Certificate {
                 fields.push((name, text(values.join(","))));
             }
         }
-        Self(fields)
+        Self { names: identity.names(), fields }
+    }
+
+    /// Its names, as decisions have them.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// Adds it.
     pub(crate) fn certify(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.0 {
+        for (name, value) in &self.fields {
             headers.insert(name, value.clone());
         }
     }

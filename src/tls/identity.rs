@@ -28,6 +28,14 @@ impl ClientIdentity {
             uris: names(parsed.valid_uri_names()),
         })
     }
+
+    /// All of this as decisions have it: see `client_names` of
+    /// [`Facts`](crate::core::facts::Facts).
+    pub(crate) fn names(&self) -> Vec<String> {
+        let dns = self.dns.iter().map(|name| name.to_ascii_lowercase());
+        let digest = format!("sha256:{}", self.sha256);
+        [digest].into_iter().chain(dns).chain(self.uris.iter().cloned()).collect()
+    }
 }
 
 fn names<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {

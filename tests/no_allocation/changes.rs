@@ -171,6 +171,7 @@ impl Reader {
             host: Some("cloud.example.com"),
             credential: Credential::Header(b"a-token-that-stays"),
             client: Some(std::net::IpAddr::from([192, 0, 2, 1])),
+            client_names: &[],
         };
         while !done.load(Ordering::Relaxed) {
             let before = FREES.get();

@@ -377,6 +377,13 @@ fn in_routes() {
             "`a:1` is not a host",
             "",
         ),
+        (
+            ROUTE,
+            "[[route]]\npath = \"/a\"\nrequires = \"public\"\nclient_certificate = [\"ci.example\"]\n",
+            8,
+            "no client shows a certificate",
+            "`client_ca`",
+        ),
         (ROUTE, "[[route]]\npath = \"/a\"\nrequires = \"self\"\n", 7, "no capture `{user_id}`", ""),
         (ROUTE, &project("{ index = \"job_id\" }"), 5, "no capture `{job_id}`", "5 | project"),
         (

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::holdings::{counts, projects_with};
 use super::permission::{PROJECTS_HEADER_BYTES, Scope};
-use super::{Case, id};
+use super::{Barred, Case, id};
 use crate::core::explain::Recognition;
 use crate::core::facts::CredentialError;
 use crate::core::index::{GrantView, Index, Policy, Rules, Token};
@@ -131,6 +131,28 @@ pub(super) fn describe_route(policy: &Policy, route: &Route) -> String {
         Requires::Public => "nothing".to_owned(),
     };
     format!("{} requires {requires}", route.path())
+}
+
+pub(super) fn describe_no_route(case: &Case<'_>) -> String {
+    let Case { facts, target, .. } = *case;
+    match (target.barred, facts.host) {
+        (Some(Barred::Method), _) => format!(
+            "the path is in the route table with {}, not with {}",
+            describe_methods(case),
+            facts.method
+        ),
+        (Some(Barred::Certificate(route)), _) => format!(
+            "{} is for clients with a certificate of {}, and {}",
+            route.path(),
+            route.client_names.join(" or "),
+            match facts.client_names {
+                [] => "this one shows none".to_owned(),
+                names => format!("this one's is of {}", names.join(", ")),
+            }
+        ),
+        (None, Some(host)) => format!("no route has this path on host {host}"),
+        (None, None) => "no route has this path".to_owned(),
+    }
 }
 
 /// The methods that the path is in the table with.

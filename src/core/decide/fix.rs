@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::describe::{describe_methods, host_prefix};
 use super::narrowest::{Choice, Wanted, smallest_plan};
 use super::permission::{Scope, permission};
-use super::{Case, NoTrace, id};
+use super::{Barred, Case, NoTrace, id};
 use crate::core::facts::CredentialError;
 use crate::core::index::{Account, Rules, Token};
 use crate::core::ip::IpRules;
@@ -171,12 +171,22 @@ fn unknown_address() -> Fix {
 /// Step 6.
 pub(super) fn route(case: &Case<'_>) -> Fix {
     let (path, method) = (case.facts.path, case.facts.method);
-    if case.target.method_missing {
-        let methods = describe_methods(case);
-        return Fix::advice(format!(
-            "send one of {methods}, or add {method} to `methods` of that route in routes.toml; \
-             then `portcullis check`, and reload"
-        ));
+    match case.target.barred {
+        Some(Barred::Method) => {
+            let methods = describe_methods(case);
+            return Fix::advice(format!(
+                "send one of {methods}, or add {method} to `methods` of that route in routes.toml; \
+                 then `portcullis check`, and reload"
+            ));
+        }
+        Some(Barred::Certificate(_)) => {
+            return Fix::advice(
+                "the client must connect to `listen_tls` with one of these certificates, or its own \
+                 be named in `client_certificate` of that route in routes.toml; then `portcullis \
+                 check`, and reload",
+            );
+        }
+        None => {}
     }
     Fix::advice(format!(
         "correct the path, or add a [[route]] for it to routes.toml, with path = \"{path}\", \

@@ -233,7 +233,16 @@ pub(super) struct Case<'c> {
 pub(super) struct Target<'i> {
     route: Option<&'i Route>,
     captures: Captures,
-    method_missing: bool,
+    barred: Option<Barred<'i>>,
+}
+
+/// Why a path that is in the route table has no route for a request.
+#[derive(Clone, Copy)]
+pub(super) enum Barred<'i> {
+    /// It is there with other methods.
+    Method,
+    /// The client's certificate bears none of the names that this one asks for.
+    Certificate(&'i Route),
 }
 
 /// Step 0.
@@ -268,15 +277,11 @@ fn target<'i, T: Trace>(
 ) -> Result<Target<'i>, Denial> {
     let policy = index.policy();
     let target = match policy.routes.lookup(facts.method, facts.host, facts.path) {
-        Lookup::Route(route, captures) => {
-            Target { route: Some(route), captures, method_missing: false }
-        }
+        Lookup::Route(route, captures) => Target { route: Some(route), captures, barred: None },
         Lookup::MethodNotInTable => {
-            Target { route: None, captures: Captures::default(), method_missing: true }
+            Target { route: None, captures: Captures::default(), barred: Some(Barred::Method) }
         }
-        Lookup::NoPath => {
-            Target { route: None, captures: Captures::default(), method_missing: false }
-        }
+        Lookup::NoPath => Target { route: None, captures: Captures::default(), barred: None },
     };
     if !forms.is_none() && target.route.is_some_and(|route| route.captures) {
         let detail = "such a path is not let through to routes with captures";
@@ -284,7 +289,13 @@ fn target<'i, T: Trace>(
         return Err(bad_request(facts, trace, &detail, fix));
     }
     trace.pass(Step::Request, || "one message, canonical path".to_owned());
-    Ok(target)
+    match target.route {
+        Some(route) if !route.admits(facts.client_names) => {
+            let barred = Some(Barred::Certificate(route));
+            Ok(Target { route: None, captures: Captures::default(), barred })
+        }
+        _ => Ok(target),
+    }
 }
 
 fn bad_request<T: Trace>(

@@ -1,6 +1,6 @@
 //! Steps 3 to 7: whether the token and its account are in use, and from where and for what.
 
-use super::describe::{describe_ip_denial, describe_methods, describe_narrowing, describe_route};
+use super::describe::{describe_ip_denial, describe_narrowing, describe_no_route, describe_route};
 use super::ids::id;
 use super::{Case, Step, Trace, fix};
 use crate::core::index::Token;
@@ -116,23 +116,12 @@ pub(super) fn route<T: Trace>(case: &Case<'_>, trace: &mut T) -> Result<usize, R
         return Ok(route.upstream);
     }
     match index.policy().routes.unmatched() {
-        Unmatched::Authenticated { upstream } if !target.method_missing => {
+        Unmatched::Authenticated { upstream } if target.barred.is_none() => {
             trace.pass(Step::Route, || "none, but any valid token may pass unmatched".to_owned());
             Ok(upstream)
         }
         Unmatched::Authenticated { .. } | Unmatched::Deny => {
-            let detail = || match target.method_missing {
-                true => format!(
-                    "the path is in the route table with {}, not with {}",
-                    describe_methods(case),
-                    case.facts.method
-                ),
-                false => match case.facts.host {
-                    Some(host) => format!("no route has this path on host {host}"),
-                    None => "no route has this path".to_owned(),
-                },
-            };
-            trace.fail(Step::Route, detail, || fix::route(case));
+            trace.fail(Step::Route, || describe_no_route(case), || fix::route(case));
             Err(Reason::NoRoute)
         }
     }

@@ -65,6 +65,7 @@ fn compile_route<'s>(
     errors.extend(
         spec.host.iter().filter(|host| !is_host_pattern(host)).cloned().map(RouteError::Host),
     );
+    let client_names = client_names(spec, &mut errors);
     let find = |name: &str| capture(&segments, name);
     let requires = requires(&spec.requires, sets, &find, &mut errors);
     let project = project(spec, index_names, &find, &mut errors);
@@ -74,6 +75,7 @@ fn compile_route<'s>(
     let route = Route {
         path: spec.path.as_str().into(),
         position,
+        client_names,
         requires,
         project,
         account: find("account_id"),
@@ -90,6 +92,7 @@ fn placeholder(position: usize) -> Route {
     Route {
         path: "".into(),
         position,
+        client_names: Box::default(),
         requires: Requires::Authenticated,
         project: Project::All,
         account: None,
@@ -99,6 +102,33 @@ fn placeholder(position: usize) -> Route {
         body_bytes: None,
         limit: None,
     }
+}
+
+/// The names as [`Facts`](crate::core::facts::Facts) has them.
+fn client_names(spec: &RouteSpec, errors: &mut Vec<RouteError>) -> Box<[String]> {
+    let Some(names) = &spec.client_certificate else { return Box::default() };
+    if names.is_empty() {
+        errors.push(RouteError::NoClientName);
+    }
+    let known = |name: &String| {
+        let client_name = client_name(name);
+        if client_name.is_none() {
+            errors.push(RouteError::ClientName(name.clone()));
+        }
+        client_name
+    };
+    names.iter().filter_map(known).collect()
+}
+
+fn client_name(name: &str) -> Option<String> {
+    if let Some(digest) = name.strip_prefix("sha256:") {
+        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return is_digest.then(|| name.to_ascii_lowercase());
+    }
+    let is_uri = name.contains("://") && name.bytes().all(|byte| byte.is_ascii_graphic());
+    // Without a `*`: what it stands for is not said in one way.
+    let is_dns = || !name.contains('*') && is_host_pattern(name);
+    if is_uri { Some(name.to_owned()) } else { is_dns().then(|| name.to_ascii_lowercase()) }
 }
 
 fn segments(path: &str) -> Result<Vec<Segment<'_>>, &'static str> {
@@ -335,6 +365,22 @@ fn insert_methods(place: &mut Methods, methods: &[String], route: u32) -> Option
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_certificate_is_named_by_a_dns_name_a_uri_or_its_digest() {
+        let digest = format!("sha256:{}", "aB".repeat(32));
+        let lower = digest.to_ascii_lowercase();
+        for (given, known) in [
+            ("CI.Example", "ci.example"),
+            ("spiffe://Example/CI", "spiffe://Example/CI"),
+            (digest.as_str(), lower.as_str()),
+        ] {
+            assert_eq!(client_name(given).as_deref(), Some(known), "{given}");
+        }
+        for odd in ["", "*.example", "a..b", "a b", "sha256:", "sha256:ab", "spiffe://a b", "é"] {
+            assert_eq!(client_name(odd), None, "{odd}");
+        }
+    }
+
     use super::super::Lookup;
     use super::*;
     use crate::core::permissions::{Family, Level, PermissionSetSpec};
@@ -356,6 +402,7 @@ mod tests {
             path: path.to_owned(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
             host: None,
+            client_certificate: None,
             requires: RequiresSpec::Authenticated,
             project: ProjectSpec::Path,
             upstream: 0,

@@ -69,6 +69,8 @@ pub struct IndexNameId(pub(crate) u16);
 pub struct Route {
     pub(crate) path: Box<str>,
     pub(crate) position: usize,
+    /// One of these names the client's certificate must bear; empty: it need not show one.
+    pub(crate) client_names: Box<[String]>,
     pub(crate) requires: Requires,
     pub(crate) project: Project,
     pub(crate) account: Option<CaptureId>,
@@ -83,6 +85,13 @@ impl Route {
     /// Its path as written.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether a client may use it whose certificate bears these names.
+    #[inline]
+    pub(crate) fn admits(&self, client_names: &[String]) -> bool {
+        self.client_names.is_empty()
+            || self.client_names.iter().any(|name| client_names.contains(name))
     }
 
     /// Its position in the route table.

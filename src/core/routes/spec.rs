@@ -11,6 +11,8 @@ pub struct RouteSpec {
     pub methods: Vec<String>,
     /// A host, or one with `*` for any labels at its beginning or end; `None`: any.
     pub host: Option<String>,
+    /// Names of certificates, one of which the client's must bear; `None`: it need not show one.
+    pub client_certificate: Option<Vec<String>>,
     /// Who may.
     pub requires: RequiresSpec,
     /// Which project the request is about.
@@ -89,6 +91,14 @@ pub enum RouteError {
         "`{0}` is not a host: a name without port, `*.` in front or `.*` behind for any labels"
     )]
     Host(String),
+    /// What is no name of a certificate.
+    #[error(
+        "`{0}` is no name that a certificate is known by: write a DNS name, a URI, or \"sha256:\" and 64 hexadecimal digits"
+    )]
+    ClientName(String),
+    /// `client_certificate` is an empty list.
+    #[error("`client_certificate` is an empty list, so no client could ever pass")]
+    NoClientName,
     /// A resource that no permission set names.
     #[error("no permission set names the resource `{0}`, so no token could ever pass")]
     UnknownResource(String),

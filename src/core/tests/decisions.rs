@@ -353,6 +353,26 @@ mod routes {
     }
 
     #[test]
+    fn a_route_for_certain_certificates_is_there_for_no_other_client_even_where_it_is_public() {
+        let mut world = World::new();
+        world.unmatched = Unmatched::Authenticated { upstream: 0 };
+        let records = [Record::Account(account(1)), Record::Token(viewer())];
+        let reason = |path: &str, names: &[&str]| {
+            let client_names = names.iter().map(|name| (*name).to_owned()).collect();
+            let request = Request::new("GET", path, &secret(1));
+            world.reason(&records, &Request { client_names, ..request })
+        };
+        for path in ["/clients/public", "/clients/authenticated/"] {
+            assert_eq!(reason(path, &[]), Reason::NoRoute);
+            assert_eq!(reason(path, &["other.example", "spiffe://example/cd"]), Reason::NoRoute);
+        }
+        for name in ["ci.example", "spiffe://example/ci"] {
+            assert_eq!(reason("/clients/public", &["sha256:0", name]), Reason::Public);
+            assert_eq!(reason("/clients/authenticated", &[name]), Reason::Allow);
+        }
+    }
+
+    #[test]
     fn literals_come_before_captures_and_captures_before_the_rest() {
         let mut world = World::new();
         world.routes.push(route("GET", "/files/{id}", "Runs:W", ProjectSpec::Path));

@@ -86,6 +86,7 @@ pub(super) struct Request {
     pub(super) host: Option<String>,
     pub(super) credential: Sent,
     pub(super) client: Option<IpAddr>,
+    pub(super) client_names: Vec<String>,
     pub(super) ambiguity: Option<Ambiguity>,
 }
 
@@ -112,6 +113,7 @@ impl Request {
             host: Some("api.example.com".to_owned()),
             credential: Sent::Authorization(format!("Bearer {secret}")),
             client: Some("192.0.2.1".parse().unwrap()),
+            client_names: Vec::new(),
             ambiguity: None,
         }
     }
@@ -145,6 +147,7 @@ impl Request {
                 Sent::Several => Credential::Several { accepted_scheme: true },
             },
             client: self.client,
+            client_names: &self.client_names,
         }
     }
 }
@@ -295,6 +298,12 @@ fn routes() -> Vec<RouteSpec> {
     routes[19].enforces_projects = true;
     let metadata = route("GET", "/search", "Runs:W", Any);
     routes.push(RouteSpec { host: Some("metadata.*".to_owned()), ..metadata });
+    let named = Some(["CI.example", "spiffe://example/ci"].map(str::to_owned).to_vec());
+    for requires in ["public", "authenticated"] {
+        let path = format!("/clients/{requires}/");
+        let route = route("GET", &path, requires, Path);
+        routes.push(RouteSpec { client_certificate: named.clone(), ..route });
+    }
     routes
 }
 
@@ -304,6 +313,7 @@ pub(super) fn route(methods: &str, path: &str, requires: &str, project: ProjectS
         path: path.to_owned(),
         methods: methods.split_whitespace().map(str::to_owned).collect(),
         host: None,
+        client_certificate: None,
         requires: match requires {
             "public" => RequiresSpec::Public,
             "authenticated" => RequiresSpec::Authenticated,

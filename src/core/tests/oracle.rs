@@ -141,7 +141,7 @@ pub(super) fn resume(
 
 enum Target<'w> {
     Route(Found<'w>),
-    MethodMissing,
+    Barred,
     NoPath,
 }
 
@@ -233,9 +233,17 @@ fn find_route<'w>(world: &'w World, request: &Request) -> Target<'w> {
     let head = || (request.method == "HEAD").then(|| named("GET")).flatten();
     let any = || found.iter().position(|(_, route, _)| route.methods.is_empty());
     match named(&request.method).or_else(head).or_else(any) {
+        Some(at) if !is_for(found[at].1, request) => Target::Barred,
         Some(at) => Target::Route(found.swap_remove(at)),
-        None => Target::MethodMissing,
+        None => Target::Barred,
     }
+}
+
+/// Whether the client's certificate bears a name that the route asks for.
+fn is_for(route: &RouteSpec, request: &Request) -> bool {
+    let Some(wanted) = &route.client_certificate else { return true };
+    let bears = |name: &String| request.client_names.contains(&name.to_ascii_lowercase());
+    wanted.iter().any(bears)
 }
 
 /// How specific each segment's match is (the end 0, literal 1, capture 2, rest 3), and captures.

@@ -176,14 +176,17 @@ pub(super) fn request() -> impl Strategy<Value = Request> {
     let method = select(vec!["GET", "GET", "POST", "POST", "HEAD", "PATCH", "DELETE"]);
     let host = option::of(select(vec!["api.example.com", "metadata.example.com:8080"]));
     let ambiguity = prop_oneof![19 => Just(None), 1 => Just(Some(Ambiguity::Length))];
-    (method, path(), query(), host, credential(), client(), ambiguity).prop_map(
-        |(method, path, query, host, credential, client, ambiguity)| Request {
+    let names = ["ci.example", "cd.example", "spiffe://example/ci"].map(str::to_owned).to_vec();
+    let client_names = subsequence(names, 0..=2);
+    (method, path(), query(), host, credential(), client(), client_names, ambiguity).prop_map(
+        |(method, path, query, host, credential, client, client_names, ambiguity)| Request {
             method: method.to_owned(),
             path,
             query,
             host: host.map(str::to_owned),
             credential,
             client,
+            client_names,
             ambiguity,
         },
     )
@@ -259,6 +262,9 @@ fn path() -> impl Strategy<Value = String> {
         "/nowhere",
         "/nowhere/",
         "/accounts",
+        "/clients/public",
+        "/clients/public/",
+        "/clients/authenticated",
         "/files",
         "/files/",
         "/files//",

@@ -250,6 +250,7 @@ fn facts(secret: &str) -> Facts<'_> {
         host: Some("cloud.example.com"),
         credential: Credential::Header(secret.as_bytes()),
         client: Some(std::net::IpAddr::from([192, 0, 2, 1])),
+        client_names: &[],
     }
 }
 
