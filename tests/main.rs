@@ -5,6 +5,7 @@
 
 mod support;
 
+mod between;
 mod bodies;
 mod bulk;
 mod cli;

@@ -2,13 +2,15 @@
 //! revoked, expires, or is used from where it may not be any more. gRPC with grpcio at both ends.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::events::{CUT, cut, events, listening};
-use crate::support::tools::{curl, succeed};
+use crate::support::tools::curl;
 use crate::support::world::{FOREIGN, ROUTES, SERVICE};
-use crate::support::{Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture, within};
+use crate::support::{
+    Gate, Home, Nginx, Peer, Request, Upstream, eventually, fixture, grpc, within,
+};
 
 fn start(upstream: &Upstream) -> (Home, Gate) {
     let mut home = Home::new();
@@ -80,48 +82,21 @@ fn over_http_2_only_the_stream_is_reset() {
     assert!(!output.status.success());
 }
 
-/// A gRPC server.
-struct Grpc(Peer);
-
-impl Grpc {
-    fn start() -> Self {
-        Self(Peer::start(peer(&["serve"])))
-    }
-
-    /// A gate before it that speaks HTTP/2 to it.
-    fn gate(&self) -> (Home, Gate) {
-        gate_before(&self.0)
-    }
-}
-
 /// A gate before an upstream, to which it speaks HTTP/2.
 fn gate_before(upstream: &Peer) -> (Home, Gate) {
-    let mut home = Home::new();
-    home.forward_to(upstream.address()).set("upstreams.api", "http2", "true");
-    for kind in ["unary", "down", "up", "both"] {
-        let path = format!("/grpc.Service/{kind}");
-        home.add_routes(&format!("[[route]]\npath = \"{path}\"\nrequires = \"authenticated\"\n"));
-    }
+    let home = grpc::home(upstream.address());
     let gate = Gate::start(&home);
     (home, gate)
 }
 
-fn peer(arguments: &[&str]) -> Command {
-    let mut command = fixture("grpc/peer.py");
-    command.args(arguments);
-    command
-}
-
 fn call(gate: &Gate, token: &str, kind: &str, count: &str) -> Vec<String> {
-    let port = gate.address().port().to_string();
-    let output = succeed(&mut peer(&["call", &port, token, kind, count]));
-    output.lines().map(str::to_owned).collect()
+    grpc::call(gate.address(), token, kind, count)
 }
 
 #[test]
 fn grpc_calls_of_all_four_kinds_pass_with_their_trailers() {
-    let grpc = Grpc::start();
-    let (_home, gate) = grpc.gate();
+    let grpc = grpc::serve();
+    let (_home, gate) = gate_before(&grpc);
     assert_eq!(call(&gate, SERVICE, "unary", "0"), ["echo hello", "kept", "status OK"]);
     assert_eq!(call(&gate, SERVICE, "down", "3"), ["0", "1", "2", "status OK"]);
     assert_eq!(call(&gate, SERVICE, "up", "4"), ["6", "status OK"]);
@@ -131,8 +106,8 @@ fn grpc_calls_of_all_four_kinds_pass_with_their_trailers() {
 
 #[test]
 fn a_grpc_call_that_is_denied_gets_a_status() {
-    let grpc = Grpc::start();
-    let (_home, gate) = grpc.gate();
+    let grpc = grpc::serve();
+    let (_home, gate) = gate_before(&grpc);
     assert_eq!(call(&gate, "", "unary", "0"), ["status UNAUTHENTICATED Invalid token."]);
     assert_eq!(
         call(&gate, "no-such-token-at-all", "both", "2"),
@@ -146,7 +121,7 @@ fn a_grpc_call_that_is_denied_gets_a_status() {
 fn endless(gate: &Gate, token: &str, kind: &str, count: &str) -> (Child, BufReader<ChildStdout>) {
     let port = gate.address().port().to_string();
     let mut child =
-        peer(&["call", &port, token, kind, count]).stdout(Stdio::piped()).spawn().unwrap();
+        grpc::peer(&["call", &port, token, kind, count]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     lines.read_line(&mut String::new()).unwrap();
     (child, lines)
@@ -154,8 +129,8 @@ fn endless(gate: &Gate, token: &str, kind: &str, count: &str) -> (Child, BufRead
 
 #[test]
 fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
-    let grpc = Grpc::start();
-    let (home, gate) = grpc.gate();
+    let grpc = grpc::serve();
+    let (home, gate) = gate_before(&grpc);
     for (kind, count) in [("down", "1000000"), ("both", "-1")] {
         let (id, token) = home.make_token(&["--grant", "job_admin"]);
         eventually("the token is in force", || {
@@ -173,12 +148,12 @@ fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
 
 #[test]
 fn what_a_call_that_is_cut_is_told_is_concealed_as_well() {
-    let grpc = Grpc::start();
+    let grpc = grpc::serve();
     for (kind, count) in [("down", "1000000"), ("up", "1000000000")] {
-        let (mut home, gate) = grpc.gate();
+        let (mut home, gate) = gate_before(&grpc);
         home.set("gate", "conceal", "true");
         let port = gate.address().port().to_string();
-        let mut call = peer(&["call", &port, SERVICE, kind, count]);
+        let mut call = grpc::peer(&["call", &port, SERVICE, kind, count]);
         let child = call.stdout(Stdio::piped()).spawn().unwrap();
         gate.expect_decisions("allow", 1.0);
         // Its grants do not reach so far as these routes ask for.

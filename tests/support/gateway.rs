@@ -41,6 +41,22 @@ impl Gateway {
         Self::start(folder, address, command)
     }
 
+    /// nginx with what `write` makes of its address as the content of its `http`.
+    pub fn nginx(write: impl FnOnce(SocketAddr) -> String) -> Self {
+        let (folder, address) = place();
+        let configuration = format!(
+            "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr crit;\nevents {{}}\n\
+             http {{\naccess_log off;\nclient_body_temp_path body;\nproxy_temp_path proxy;\n\
+             fastcgi_temp_path fastcgi;\nuwsgi_temp_path uwsgi;\nscgi_temp_path scgi;\n{}\n}}\n",
+            write(address)
+        );
+        std::fs::write(folder.path().join("nginx.conf"), configuration).unwrap();
+        let mut command = Command::new(tools::require("nginx", "nginx-light"));
+        command.arg("-p").arg(folder.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
+        command.stderr(Stdio::null());
+        Self::start(folder, address, command)
+    }
+
     fn start(folder: TempDir, address: SocketAddr, mut command: Command) -> Self {
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -49,6 +65,10 @@ impl Gateway {
             std::net::TcpStream::connect(address).ok()
         });
         Self { child, address, folder }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub fn get(&self, path: &str, token: &str) -> Response {

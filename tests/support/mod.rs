@@ -7,6 +7,7 @@ pub mod draw;
 pub mod events;
 pub mod gate;
 pub mod gateway;
+pub mod grpc;
 pub mod home;
 pub mod lane;
 pub mod metrics;
