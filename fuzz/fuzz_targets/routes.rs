@@ -81,12 +81,7 @@ enum How {
     Rest,
 }
 
-fn naive<'p>(
-    specs: &[RouteSpec],
-    method: &str,
-    host: Option<&str>,
-    path: &'p str,
-) -> Expected<'p> {
+fn naive<'p>(specs: &[RouteSpec], method: &str, host: Option<&str>, path: &'p str) -> Expected<'p> {
     for wanted in hosts(specs, host) {
         let matching = specs.iter().enumerate().filter(|(_, spec)| lower(&spec.host) == wanted);
         let ways = matching.filter_map(|(at, spec)| Some((way(&spec.path, path)?, at)));

@@ -32,6 +32,14 @@ pub(crate) fn facts<'r>(
     }
 }
 
+/// Likewise, of a peer whose address is not known, for the fuzz target.
+#[cfg(fuzzing)]
+pub fn facts_of_head<'r>(head: &'r request::Parts, credential_headers: &[HeaderName]) -> Facts<'r> {
+    use crate::config::{ClientIp, ClientIpHeader};
+    let settings = ClientIp { trusted_proxies: vec![], header: ClientIpHeader::XForwardedFor };
+    facts(head, None, credential_headers, &TrustedProxies::new(&settings))
+}
+
 /// The header fields that decisions look at, found in one pass.
 struct Fields<'r> {
     host: Option<&'r [u8]>,

@@ -15,6 +15,8 @@ mod worker;
 
 #[cfg(fuzzing)]
 pub use client_ip::client_address;
+#[cfg(fuzzing)]
+pub use facts::facts_of_head;
 pub(crate) use listener::ACCEPT_PAUSE;
 pub use listener::{Accepted, BindError, Listener, Transport, accept};
 pub(crate) use refusal::{DECISION_ID, Format, Refusal};
