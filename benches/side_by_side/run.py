@@ -8,11 +8,14 @@ be done with hyper. HTTP/1.1 keep-alive. A run's figure is the CPU
 time of the proxy's processes over the requests that were answered, so that it does not depend on
 how much time the other core left. Runs alternate; what counts is the median of the ratios.
 
+With --tls, clients speak HTTP/2 over TLS 1.3 (h2load, 8 requests at a time on each connection, one
+token), and the bare proxies, which do not, are left out.
+
     benches/side_by_side/run.py [--pairs 5] [--seconds 10] [--tokens 1000000] [--connections 64]
-                                [--binary target/release/portcullis]
+                                [--tls] [--binary target/release/portcullis]
                                 [--bare target/release/examples/bare_proxy]
 
-Needs nginx, haproxy and wrk (Debian: nginx-light haproxy wrk), two cores, and
+Needs nginx, haproxy, wrk, h2load and openssl (Debian: nginx-light haproxy wrk nghttp2-client), two cores, and
 `cargo build --release --bin portcullis --example bare_proxy`.
 """
 
@@ -40,7 +43,7 @@ from harness import is_ready, make_token
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE = 200_000
-UPSTREAM, GATE, ADMIN, HAPROXY, BARE = 19000, 19001, 19002, 19003, 19004
+UPSTREAM, GATE, ADMIN, HAPROXY, BARE, GATE_TLS, HAPROXY_TLS = range(19000, 19007)
 
 
 def write_store_lines(path, tokens, accounts):
@@ -77,10 +80,12 @@ def set_up(folder, arguments):
     gate = [str(arguments.binary), "-c", str(folder / "gate/portcullis.toml")]
     subprocess.run([arguments.binary, "init", folder / "gate"], check=True, capture_output=True)
     (folder / "gate/portcullis.toml").write_text(
-        f'[gate]\nlisten = ["127.0.0.1:{GATE}"]\nworkers = 1\n'
+        f'[gate]\nlisten = ["127.0.0.1:{GATE}"]\nlisten_tls = ["127.0.0.1:{GATE_TLS}"]\nworkers = 1\n'
+        f'tls = {{ certificates = [{{ certificate = "../tls.crt", key = "../tls.key" }}] }}\n'
         f'[upstreams.api]\nendpoints = ["http://127.0.0.1:{UPSTREAM}"]\n'
         f'[store]\nurl = "sqlite:portcullis.db"\n[admin]\nlisten = "127.0.0.1:{ADMIN}"\n'
     )
+    make_certificate(folder)
     write_store_lines(folder / "lines.jsonl", tokens, accounts)
     began = time.monotonic()
     subprocess.run([*gate, "import", folder / "lines.jsonl"], check=True, capture_output=True)
@@ -94,10 +99,20 @@ def set_up(folder, arguments):
     with open(folder / "requests.txt", "w") as out:
         for number in picked:
             out.write(f"{tokens[number]} {number % accounts + 1}\n")
+    account = picked[0] % accounts + 1
+    arguments.one = (tokens[picked[0]], f"/api/v2/accounts/{account}/jobs/")
     (folder / "wrk.lua").write_text(WRK.replace("FILE", str(folder / "requests.txt")))
     (folder / "nginx.conf").write_text(NGINX.replace("FOLDER", str(folder)).replace("PORT", str(UPSTREAM)))
-    haproxy = HAPROXY_CONF.replace("FOLDER", str(folder)).replace("PORT", str(HAPROXY))
+    haproxy = HAPROXY_CONF.replace("FOLDER", str(folder)).replace("TLS_PORT", str(HAPROXY_TLS)).replace("PORT", str(HAPROXY))
     (folder / "haproxy.cfg").write_text(haproxy.replace("UPSTREAM", str(UPSTREAM)))
+
+
+def make_certificate(folder):
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+               "-keyout", folder / "tls.key", "-out", folder / "tls.crt", "-subj", "/CN=localhost", "-days", "2"]
+    subprocess.run(command, check=True, capture_output=True)
+    (folder / "tls.key").chmod(0o600)
+    (folder / "both.pem").write_text((folder / "tls.crt").read_text() + (folder / "tls.key").read_text())
 
 
 WRK = """
@@ -136,6 +151,7 @@ defaults
   http-reuse always
 frontend gate
   bind 127.0.0.1:PORT
+  bind 127.0.0.1:TLS_PORT ssl crt FOLDER/both.pem alpn h2,http/1.1
   http-request set-var(txn.account) http_auth_bearer,sha2(256),hex,map_str(FOLDER/map.txt)
   http-request return status 401 content-type application/json string "{}" unless { var(txn.account) -m found }
   http-request deny unless { src -f FOLDER/allowed.lst }
@@ -191,12 +207,26 @@ def resident_mib(group):
 
 
 def load(folder, port, arguments, seconds):
+    if arguments.tls:
+        return load_tls({GATE: GATE_TLS, HAPROXY: HAPROXY_TLS}[port], arguments, seconds)
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{arguments.connections}", f"-d{seconds}s",
                "-s", str(folder / "wrk.lua"), f"http://127.0.0.1:{port}/"]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         sys.exit(f"not every request was answered:\n{out}")
     return int(re.search(r"(\d+) requests in", out)[1])
+
+
+def load_tls(port, arguments, seconds):
+    token, path = arguments.one
+    command = ["taskset", "-c", "1", "h2load", "-t1", f"-c{arguments.connections}", "-m8", f"-D{seconds}",
+               "-H", f"Authorization: Bearer {token}", f"https://127.0.0.1:{port}{path}"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    answered = re.search(r"requests: .* (\d+) succeeded, 0 failed, 0 errored, 0 timeout", out)
+    ok = re.search(r"status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx", out)
+    if not answered or not ok:
+        sys.exit(f"not every request was answered:\n{out}")
+    return int(answered[1])
 
 
 def measure(folder, command, port, arguments, ready=None):
@@ -215,10 +245,11 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--binary", type=pathlib.Path, default=pathlib.Path("target/release/portcullis"))
     parser.add_argument("--bare", type=pathlib.Path, default=pathlib.Path("target/release/examples/bare_proxy"))
     arguments = parser.parse_args()
-    missing = [tool for tool in ["nginx", "haproxy", "wrk", "taskset"] if not shutil.which(tool)]
+    missing = [tool for tool in ["nginx", "haproxy", "wrk", "h2load", "openssl", "taskset"] if not shutil.which(tool)]
     missing += [str(binary) for binary in [arguments.binary, arguments.bare] if not binary.exists()]
     if missing:
         sys.exit(f"missing: {', '.join(missing)}")
@@ -239,6 +270,8 @@ def compare(folder, arguments):
         "bare pooled": ([*bare, "pooled"], BARE, None),
         "bare paired": ([*bare, "paired"], BARE, None),
     }
+    if arguments.tls:
+        proxies = {name: proxies[name] for name in ["portcullis", "haproxy"]}
     ratios = {name: [] for name in proxies if name != "portcullis"}
     for number in range(arguments.pairs):
         found = {name: measure(folder, command, port, arguments, ready) for name, (command, port, ready) in proxies.items()}
