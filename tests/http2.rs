@@ -125,7 +125,7 @@ fn floods_of_frames_end_their_connection_and_touch_nobody_else() {
     let (_home, upstream, gate) = start();
     let port = gate.address().port().to_string();
     let before = gate.resident_kib();
-    for kind in [
+    let floods = [
         "rapid reset",
         "made you reset",
         "continuation",
@@ -136,12 +136,16 @@ fn floods_of_frames_end_their_connection_and_touch_nobody_else() {
         "priority",
         "window",
         "unknown",
-    ] {
+    ];
+    let kinds =
+        floods.map(|kind| (kind, "flood")).into_iter().chain([("broken window", "protocol")]);
+    for (count, (kind, cause)) in (1_u8..).zip(kinds) {
         let said = succeed(fixture("http2_flood.py").args([port.as_str(), kind]));
         let (end, seconds) = said.trim().split_once(' ').unwrap();
         assert_eq!(end, "ended", "{kind}");
         assert!(seconds.parse::<f64>().unwrap() < 1.0, "{kind}: {seconds} s");
         assert!(gate.resident_kib() < before + 32 * 1024, "{kind}");
+        gate.expect_ended(cause, if cause == "flood" { f64::from(count) } else { 1.0 });
     }
     assert!(upstream.seen().is_empty());
 }

@@ -670,6 +670,7 @@ fn a_head_that_comes_too_slowly_is_not_waited_for() {
     assert!(end < Duration::from_secs(5), "{end:?}");
     let _ = slow.rest();
     let _ = silent.rest();
+    gate.expect_ended("head_timeout", 3.0);
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     assert_eq!(gate.status(JOBS, SERVICE), 200);
 }

@@ -154,6 +154,7 @@ fn a_client_that_must_show_a_certificate_is_told_of_by_it() {
     assert_eq!(seen.header("x-portcullis-client-certificate-uri"), Some("spiffe://example/ci"));
     fails(trusting(&authority).arg(url(&gate)));
     fails(showing("stranger").arg(url(&gate)));
+    gate.expect_ended("tls", 2.0);
     assert_eq!(upstream.seen().len(), 1);
     let plain = gate.get("/free/x", SERVICE);
     assert_eq!(plain.status, 200);

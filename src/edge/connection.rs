@@ -29,6 +29,7 @@ use super::service;
 use super::waiter::Waiter;
 use super::worker::{Handoff, Worker};
 use crate::local::LocalExecutor;
+use crate::observe::metrics::Ended;
 use crate::proxy::{Certificate, Switched};
 use crate::stream::Stream;
 use crate::tls::{Protocol, ServerTls};
@@ -85,6 +86,8 @@ pub(crate) struct Connection {
     switched: RefCell<Option<Switched>>,
     /// Why the guard passed its own request on instead of the client's.
     fault: Cell<Option<Fault>>,
+    /// Why it is ended, where neither side was done with it.
+    ended: Cell<Option<Ended>>,
 }
 
 /// What a connection is waiting for.
@@ -115,6 +118,7 @@ impl Connection {
             waiting: Waiter::default(),
             switched: RefCell::default(),
             fault: Cell::new(None),
+            ended: Cell::new(None),
         }
     }
 
@@ -126,6 +130,20 @@ impl Connection {
     /// What hyper gets next is the guard's own request, for this fault of the client's.
     pub(super) fn refuse(&self, fault: Fault) {
         self.fault.set(Some(fault));
+    }
+
+    /// The connection is ended for this.
+    pub(super) fn end_for(&self, cause: Ended) {
+        self.ended.set(Some(cause));
+    }
+
+    /// Its time was up.
+    fn expire(&self) {
+        match self.phase.get() {
+            Phase::Head => self.end_for(Ended::HeadTimeout),
+            Phase::Idle => self.end_for(Ended::Idle),
+            Phase::Answers(_) | Phase::Closing => {}
+        }
     }
 
     /// What a request is refused for, where it is the guard's own: it has no field at all, and the
@@ -227,6 +245,7 @@ impl std::fmt::Debug for Answering {
 
 /// Serves a connection of the gate to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
+    let _connected = worker.metrics.connected();
     let limits = worker.shared.live().config.limits.clone();
     let watch = worker.deadlines.watch();
     let Handoff { accepted, transport, permit } = handoff;
@@ -238,7 +257,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
             let tls = worker.shared.live().config.gate.tls.clone();
             match Box::pin(handshake(&connection, tls, stream)).await {
                 Ok(stream) => stream,
-                Err(error) => return tracing::debug!(%error, "no TLS with a client"),
+                Err(error) => {
+                    worker.metrics.ended(Ended::Tls);
+                    return tracing::debug!(%error, "no TLS with a client");
+                }
             }
         }
     };
@@ -250,6 +272,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, handoff: Handoff) {
     let agreed = stream.agreed();
     let head = HeadLimits { bytes: limits.header_bytes, fields: limits.headers };
     carry(&connection, stream, agreed, head, service, worker.drain.clone()).await;
+    if let Some(cause) = connection.ended.get() {
+        worker.metrics.ended(cause);
+    }
     drop(permit);
 }
 
@@ -272,8 +297,13 @@ pub(crate) async fn carry<S, B>(
     let builder = builder(agreed, head);
     let serving = builder.serve_connection(TokioIo::new(guard.clone()), service);
     match run(connection, serving, drain).await {
-        None => {}
-        Some(Err(error)) => tracing::debug!(%error, "client connection ended"),
+        None => connection.expire(),
+        Some(Err(error)) => {
+            if let Some(cause) = cause(&*error) {
+                connection.end_for(cause);
+            }
+            tracing::debug!(%error, "client connection ended");
+        }
         Some(Ok(())) => {
             let switched = connection.switched.take();
             if let Some(switched) = switched {
@@ -323,6 +353,17 @@ async fn run<F: GracefulConnection>(
         connection.watch.poll_limited(serving.as_mut(), cx)
     })
     .await
+}
+
+/// What the client did, where this side of HTTP/2 has ended the connection for it.
+fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Ended> {
+    let mut errors = std::iter::successors(Some(error), |error| error.source());
+    let error = errors.find_map(|error| error.downcast_ref::<h2::Error>())?;
+    let is_ours = error.is_go_away() && !error.is_remote();
+    match error.reason()? {
+        h2::Reason::ENHANCE_YOUR_CALM => Some(Ended::Flood),
+        _ => is_ours.then_some(Ended::Protocol),
+    }
 }
 
 /// For the protocol that was agreed on, or else the one that the first bytes tell.

@@ -36,6 +36,33 @@ impl Origin {
     }
 }
 
+/// Why the gate ended a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// No TLS came about in time, or none that both sides take.
+    Tls,
+    /// A head took longer than `[limits] header_timeout`.
+    HeadTimeout,
+    /// It was without a request for too long.
+    Idle,
+    /// Frames of HTTP/2 came in such numbers, and did no work.
+    Flood,
+    /// What came was not HTTP/2 (RFC 9113 section 5.4.1).
+    Protocol,
+}
+
+impl Ended {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "tls",
+            Self::HeadTimeout => "head_timeout",
+            Self::Idle => "idle",
+            Self::Flood => "flood",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +73,9 @@ pub struct Metrics {
     overhead: Histogram,
     upstream_duration: Histogram,
     streams_cut: IntCounterVec,
+    /// Client connections that are open.
+    pub connections: IntGauge,
+    connections_ended: IntCounterVec,
     /// What the slow lane does.
     pub lane: LaneMetrics,
     /// 1 while the slow lane can be asked.
@@ -106,6 +136,12 @@ impl Metrics {
                 "portcullis_streams_cut_total",
                 "Streams ended because their request would be refused by now, by reason.",
                 &["reason"],
+            ),
+            connections: register.gauge("portcullis_connections", "Client connections that are open."),
+            connections_ended: register.counters(
+                "portcullis_connections_ended_total",
+                "Client connections that the gate ended, by cause.",
+                &["cause"],
             ),
             lane: LaneMetrics::register(&register),
             legacy_lane_up: register.gauge(
@@ -306,6 +342,17 @@ impl WorkerMetrics {
         self.metrics.streams_cut.with_label_values(&[reason.name()]).inc();
     }
 
+    /// Counts a connection that the gate ended.
+    pub fn ended(&self, cause: Ended) {
+        self.metrics.connections_ended.with_label_values(&[cause.name()]).inc();
+    }
+
+    /// Counts a connection as open until what comes back is dropped.
+    pub fn connected(&self) -> Connected {
+        self.metrics.connections.inc();
+        Connected(self.metrics.connections.clone())
+    }
+
     /// Adds the counts to the registry.
     pub fn flush(&self) {
         self.decisions.borrow().iter().flatten().for_each(LocalIntCounter::flush);
@@ -319,6 +366,16 @@ impl WorkerMetrics {
     pub fn forget_upstreams(&self) {
         self.flush();
         self.requests.borrow_mut().clear();
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connected(IntGauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

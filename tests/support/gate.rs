@@ -156,6 +156,13 @@ impl Gate {
         self.child.id()
     }
 
+    /// Waits until the gate has ended so many connections for this cause.
+    pub fn expect_ended(&self, cause: &str, count: f64) {
+        let name = "portcullis_connections_ended_total";
+        let counted = || (self.metrics().sum(name, &[("cause", cause)]) == count).then_some(());
+        within(Duration::from_secs(5), &format!("{count} connections ended for {cause}"), counted);
+    }
+
     /// Memory that the process has in RAM, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -35,6 +35,7 @@ pub use scanner::{Scan, Scanner};
 pub(crate) use shared::SharedGuard;
 
 use super::connection::Connection;
+use crate::observe::metrics::Ended;
 use crate::tls::Protocol;
 
 /// What HTTP/2 begins with (RFC 9113 section 3.4).
@@ -246,6 +247,7 @@ impl<S: AsyncRead + Unpin> Guard<S> {
     fn count_frames(&mut self, bytes: &[u8]) {
         if !self.frames.pass(bytes, self.connection.watch.now()) {
             tracing::debug!("a flood of frames is ended");
+            self.connection.end_for(Ended::Flood);
             self.mode = Mode::BrokenOff;
         }
     }
