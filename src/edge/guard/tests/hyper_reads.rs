@@ -150,15 +150,20 @@ fn as_read(head: &http::request::Parts) -> Read {
     Read { line, fields, body: None }
 }
 
-/// Whether a request of this kind is the last of its connection: HTTP/1.0, where it does not ask
-/// for another one, and `close`.
+/// As hyper, which takes no request after one that is the last of its connection: by what its
+/// `Connection` fields say one after the other, HTTP/1.0 beginning with `close`.
 fn up_to_the_last(mut reads: Vec<Read>) -> Vec<Read> {
+    let says = |value: &[u8], word: &str| {
+        let is_visible = value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+        let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        is_visible && words.any(|said| said.eq_ignore_ascii_case(word.as_bytes()))
+    };
     let is_last = |read: &Read| {
-        let keeps = read
-            .fields
-            .iter()
-            .any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case(b"keep-alive"));
-        (read.line.ends_with("HTTP/1.0") && !keeps) || read.body.is_none()
+        let mut goes_on = !read.line.ends_with("HTTP/1.0");
+        for (_, value) in read.fields.iter().filter(|(name, _)| name == "connection") {
+            goes_on = if goes_on { !says(value, "close") } else { says(value, "keep-alive") };
+        }
+        !goes_on || read.body.is_none()
     };
     if let Some(last) = reads.iter().position(is_last) {
         reads.truncate(last + 1);
