@@ -34,7 +34,9 @@ impl ClientIdentity {
     pub(crate) fn names(&self) -> Vec<String> {
         let dns = self.dns.iter().map(|name| name.to_ascii_lowercase());
         let digest = format!("sha256:{}", self.sha256);
-        [digest].into_iter().chain(dns).chain(self.uris.iter().cloned()).collect()
+        // Anything can be said in the place of a URI: also what is a DNS name, or a digest.
+        let uris = self.uris.iter().filter(|uri| uri.contains("://")).cloned();
+        [digest].into_iter().chain(dns).chain(uris).collect()
     }
 }
 
@@ -46,4 +48,19 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
         bytes <= NAMES_BYTES
     };
     names.filter(is_plain).take_while(fits).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_for_a_uri_passes_for_no_other_kind_of_name() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let uris = ["billing.internal", "spiffe://example/ci", &digest].map(str::to_owned).to_vec();
+        let dns = vec!["CI.example".to_owned()];
+        let identity = ClientIdentity { sha256: "f".repeat(64), dns, uris };
+        let own = format!("sha256:{}", "f".repeat(64));
+        assert_eq!(identity.names(), [own.as_str(), "ci.example", "spiffe://example/ci"]);
+    }
 }
