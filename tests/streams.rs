@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::events::{CUT, cut, events, listening};
+use crate::support::events::{CUT, cut, events, listening, listening_with};
 use crate::support::tools::curl;
 use crate::support::world::{FOREIGN, ROUTES, SERVICE};
 use crate::support::{
@@ -35,6 +35,20 @@ fn an_event_stream_ends_when_its_token_is_revoked_and_no_other_does() {
         (count == 1.0).then_some(())
     };
     eventually("it is counted", counted);
+}
+
+#[test]
+fn a_grpc_web_stream_over_http_1_does_not_end_as_if_it_were_whole_when_it_is_cut() {
+    let upstream = events();
+    let (home, gate) = start(&upstream);
+    let (id, token) = home.make_token(&["--grant", "job_admin"]);
+    // A refusal would have the status 200 as well.
+    drop(listening(&gate, &token));
+    let request = Request::get("/free/events").header("content-type", "application/grpc-web+proto");
+    let mut connection = listening_with(&gate, &request.token(&token));
+    home.run(&["token", "revoke", &id.to_string()]);
+    let (took, is_whole) = cut(&mut connection);
+    assert!(took < CUT && !is_whole, "{took:?} {is_whole}");
 }
 
 #[test]
@@ -206,6 +220,30 @@ fn a_connection_of_http_2_that_does_not_answer_any_more_gets_no_further_requests
     let mut connection = gate.connect();
     let statuses = [(); 4].map(|()| connection.send(&Request::get("/me/").token(SERVICE)).status);
     assert_eq!(statuses, [200, 504, 200, 504]);
+}
+
+#[test]
+fn a_dead_connection_of_http_2_is_given_up_also_where_every_client_leaves_before() {
+    let mut silent = fixture("http2_upstream.py");
+    silent.arg("silent");
+    let silent = Peer::start(silent);
+    let mut home = Home::new();
+    home.forward_to(silent.address()).set("upstreams.api", "http2", "true");
+    home.set("upstreams.api", "response_timeout", r#""2s""#).set("gate", "workers", "1");
+    let gate = Gate::start(&home);
+    assert_eq!(gate.status("/me/", SERVICE), 200);
+    let impatient = || {
+        let mut command = curl();
+        command.args([
+            "--max-time",
+            "0.3",
+            "--header",
+            &format!("Authorization: Bearer {SERVICE}"),
+        ]);
+        command.arg(gate.url("/me/")).output().unwrap().status.success().then_some(())
+    };
+    assert!(impatient().is_none(), "the connection is dead");
+    eventually("another connection answers", impatient);
 }
 
 #[test]

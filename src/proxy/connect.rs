@@ -53,24 +53,32 @@ pub(crate) enum Sender {
 /// Whether a connection that many share is of use. Dead, it may go on taking requests for ever:
 /// nothing says so but that no answer comes. It is not asked by a PING now and then, since servers
 /// of gRPC end connections for being asked more than once in five minutes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Health {
-    /// When an answer began on it, up to a tick ago.
-    heard: Cell<Option<Instant>>,
-    is_given_up: Cell<bool>,
+    /// How long it may be without an answer to what it was asked.
+    patience: Duration,
+    /// When it was asked first since an answer last began on it, up to a tick ago; whether who
+    /// asked still waits or not.
+    asked: Cell<Option<Instant>>,
 }
 
 impl Health {
-    /// An answer began.
-    pub(super) fn heard(&self, now: Instant) {
-        self.heard.set(Some(now));
+    fn new(patience: Duration) -> Self {
+        Self { patience, asked: Cell::new(None) }
     }
 
-    /// A request waited so long in vain: where all others did, it gets no more of them.
-    pub(super) fn stalled(&self, waited: Duration, now: Instant) {
-        if self.heard.get().is_none_or(|heard| now.saturating_duration_since(heard) >= waited) {
-            self.is_given_up.set(true);
-        }
+    fn asked(&self, now: Instant) {
+        self.asked.set(self.asked.get().or(Some(now)));
+    }
+
+    /// An answer began.
+    pub(super) fn heard(&self) {
+        self.asked.set(None);
+    }
+
+    fn is_given_up(&self, now: Instant) -> bool {
+        let waited = |asked| now.saturating_duration_since(asked) >= self.patience;
+        self.asked.get().is_some_and(waited)
     }
 }
 
@@ -78,10 +86,11 @@ impl Health {
 type NotSent = TrySendError<Request<RequestBody>>;
 
 impl Sender {
-    pub(crate) fn is_ready(&self) -> bool {
+    /// Whether it may be given another request. `now` may be a tick ago.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
         match self {
             Self::Http1(sender) => sender.is_ready(),
-            Self::Http2(sender, health) => !health.is_given_up.get() && sender.is_ready(),
+            Self::Http2(sender, health) => !health.is_given_up(now) && sender.is_ready(),
         }
     }
 
@@ -105,7 +114,9 @@ impl Sender {
         let sent = match self {
             Self::Http1(sender) => Sent::Http1(sender.try_send_request(request)),
             Self::Http2(sender, health) => {
-                request.body().exchange().sent_on(health);
+                let exchange = request.body().exchange();
+                health.asked(exchange.watch().now());
+                exchange.sent_on(health);
                 Sent::Http2(sender.try_send_request(request))
             }
         };
@@ -129,7 +140,8 @@ pub(crate) async fn connect(
     if upstream.http2 {
         let (sender, connection) = http2_builder().handshake(stream).await?;
         run(connection);
-        return Ok(Sender::Http2(sender, Rc::default()));
+        let health = Health::new(upstream.response_timeout);
+        return Ok(Sender::Http2(sender, Rc::new(health)));
     }
     let mut builder = http1::Builder::new();
     let (sender, connection) = builder.max_buf_size(BUFFER_BYTES).handshake(stream).await?;

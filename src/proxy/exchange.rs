@@ -86,13 +86,6 @@ impl Exchange {
         }
     }
 
-    /// The response head did not come in time.
-    pub(crate) fn stalled(&self) {
-        if let Some(health) = &*self.health.borrow() {
-            health.stalled(self.limit(), self.watch.now());
-        }
-    }
-
     /// The whole request is on its way: the response head is due.
     pub(crate) fn sent(&self) {
         if !self.sent.replace(true) {
@@ -105,7 +98,7 @@ impl Exchange {
         self.answered.set(true);
         self.moved();
         if let Some(health) = &*self.health.borrow() {
-            health.heard(self.watch.now());
+            health.heard();
         }
     }
 

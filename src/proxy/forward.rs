@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Request, Response, StatusCode, Uri, Version, request, response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -97,8 +97,8 @@ pub(crate) fn forward(
     let exchange = Rc::new(Exchange::new(watch, followed, idle, response));
     let has_body = !incoming.is_end_stream();
     let protocol = Protocol::asked(&head, has_body).filter(|_| !upstream.http2);
-    let is_grpc = format == Format::Grpc;
-    if is_grpc || is_stream(&incoming) {
+    let is_grpc = format == Format::Grpc && reads_trailers(&head);
+    if format == Format::Grpc || is_stream(&incoming) {
         exchange.follow(&plan.streams);
     }
     let dropped = plan.dropped_headers.clone();
@@ -143,7 +143,6 @@ impl Future for Forwarding {
             Some(Err(error)) => Err(self.failure(&error)),
             None => {
                 tracing::warn!(upstream = self.pool.upstream().name, "no response head in time");
-                self.exchange.stalled();
                 Err(Refusal::GatewayTimeout)
             }
         })
@@ -238,6 +237,13 @@ fn check(head: &response::Parts, upstream: &str) -> Result<(), Refusal> {
 fn is_stream(body: &Incoming) -> bool {
     let is_long = || body.size_hint().exact().is_none_or(|length| length > LONG_BODY_BYTES);
     !body.is_end_stream() && is_long()
+}
+
+/// Whether a caller of gRPC is told of the end of a call in trailers: over HTTP/2, and not by
+/// grpc-web, which has them in its body.
+fn reads_trailers(head: &request::Parts) -> bool {
+    let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    head.version == Version::HTTP_2 && !content_type.starts_with(b"application/grpc-web")
 }
 
 fn too_large(head: &request::Parts, limit: Option<u64>) -> bool {

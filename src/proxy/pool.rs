@@ -101,7 +101,7 @@ impl Pool {
     /// An idle connection to this endpoint. `now` may be some ticks ago.
     pub(crate) fn reuse(self: &Rc<Self>, endpoint: usize, now: Instant) -> Option<Lease> {
         let mut idle = self.idle[endpoint].borrow_mut();
-        let ready = std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready())?;
+        let ready = std::iter::from_fn(|| idle.pop()).find(|idle| idle.sender.is_ready(now))?;
         if let Some(sender) = ready.sender.share() {
             idle.push(Idle { sender, since: now });
         }

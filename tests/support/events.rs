@@ -31,9 +31,14 @@ fn send_event(stream: &mut TcpStream) -> std::io::Result<()> {
 
 /// A connection on which events come in.
 pub fn listening(gate: &Gate, token: &str) -> Connection {
+    listening_with(gate, &Request::get("/free/events").token(token))
+}
+
+/// Likewise, by this request.
+pub fn listening_with(gate: &Gate, request: &Request) -> Connection {
     let mut connection = eventually("a token that was just made is in force", || {
         let mut connection = gate.connect();
-        connection.write(&Request::get("/free/events").token(token).bytes());
+        connection.write(&request.bytes());
         connection.read_head().unwrap().starts_with("HTTP/1.1 200").then_some(connection)
     });
     connection.take(28);
