@@ -132,26 +132,32 @@ pub(super) fn place(
 
 /// Gives what there is of the files of a store another name. Whether the main one was there.
 pub(super) fn set_aside(live: &Path, kept: &Path) -> Result<bool, StoreError> {
-    let mut was_there = false;
+    let named = |path: &Path, suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let mut moved = Vec::new();
     // The main file last: what SQLite finds beside one that comes later, it writes into that.
     for suffix in ["-wal", "-shm", ""] {
-        let named = |path: &Path| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        was_there = match rename(named(live), named(kept)) {
-            Ok(()) => true,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        let (from, to) = (named(live, suffix), named(kept, suffix));
+        match rename(&from, &to) {
+            Ok(()) => moved.push((from, to)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(StoreError::Database(format!(
-                    "{} cannot be set aside: {error}",
-                    named(live).display()
-                )));
+                // Without its log, a store would be what it was before the last changes.
+                for (from, to) in moved.iter().rev() {
+                    rename(to, from).map_err(|error| set_aside_error(to, &error))?;
+                }
+                return Err(set_aside_error(&from, &error));
             }
-        };
+        }
     }
-    Ok(was_there)
+    Ok(moved.iter().any(|(from, _)| from == live))
+}
+
+fn set_aside_error(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Database(format!("{} cannot be renamed: {error}", path.display()))
 }
 
 /// A connection to the store with the copy of the backup beside it, as `backup`.
@@ -368,4 +374,29 @@ fn conclude(
         ("store".to_owned(), json!(null), after)
     })?;
     executor.finish()?.seal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_be_set_aside_keeps_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let (live, kept) = (folder.path().join("live.db"), folder.path().join("kept.db"));
+        for name in ["live.db", "live.db-wal", "live.db-shm"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        // No file takes the place of a folder.
+        std::fs::create_dir(&kept).unwrap();
+        let error = set_aside(&live, &kept).unwrap_err().to_string();
+        assert!(error.contains("live.db cannot be renamed"), "{error}");
+        for name in ["live.db", "live.db-wal", "live.db-shm"] {
+            assert_eq!(std::fs::read_to_string(folder.path().join(name)).unwrap(), name);
+        }
+        std::fs::remove_dir(&kept).unwrap();
+        assert!(set_aside(&live, &kept).unwrap());
+        assert!(!live.exists() && kept.exists() && folder.path().join("kept.db-wal").exists());
+        assert!(!set_aside(&live, &kept).unwrap());
+    }
 }
