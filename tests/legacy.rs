@@ -176,6 +176,8 @@ fn where_legacy_is_off_no_hash_is_tried() {
     home.import(&format!("{ACCOUNT}{}", bcrypt_line("old", "legacy-secret-0001", 4)));
     let gate = Gate::start(&home);
     assert_eq!(gate.status(JOBS, "legacy-secret-0001"), 401);
+    let up = gate.metrics().value("portcullis_legacy_lane_up");
+    assert_eq!(up, 1.0, "nobody is missed");
     gate.expect_one_decision("unknown_token");
 }
 

@@ -25,7 +25,8 @@ impl Observer {
     /// Starts the slow lane where the configuration turns it on.
     pub(super) fn start(&self, settings: &Legacy) -> io::Result<Option<Arc<Lane>>> {
         // A process of its own is yet to be reached.
-        self.metrics.legacy_lane_up.set(i64::from(settings.enabled && settings.socket.is_none()));
+        let is_elsewhere = settings.enabled && settings.socket.is_some();
+        self.metrics.legacy_lane_up.set(i64::from(!is_elsewhere));
         settings.enabled.then(|| Lane::start(settings, Arc::new(self.clone()))).transpose()
     }
 }

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::reload::{ReloadError, Reloaded, tell};
+use super::reload::{ReloadError, Reloaded, one_at_a_time};
 use super::serve::{AppError, Control, Stop, reload_when_asked};
 use crate::config::{self, LaneConfig, Listen};
 use crate::core::record::TokenId;
@@ -155,7 +155,7 @@ impl Administered for LaneControl {
     }
 
     fn reload(&self) -> Result<Reloaded, ReloadError> {
-        tell(self.try_reload(), &self.metrics.config_last_reload_successful)
+        one_at_a_time(|| self.try_reload(), &self.metrics.config_last_reload_successful)
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus::IntGauge;
@@ -55,7 +55,7 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads the configuration again and puts it in force. Blocks.
     pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
-        tell(self.try_reload(), &self.metrics.config_last_reload_successful)
+        one_at_a_time(|| self.try_reload(), &self.metrics.config_last_reload_successful)
     }
 
     fn try_reload(&self) -> Result<Reloaded, ReloadError> {
@@ -81,11 +81,15 @@ impl Reloader {
     }
 }
 
-/// Says what came of a reload, to metrics and log.
-pub(super) fn tell(
-    reloaded: Result<Reloaded, ReloadError>,
+/// Reloads when no other reload is under way, which could put an older configuration in force
+/// after this one. Says what came of it, to metrics and log.
+pub(super) fn one_at_a_time(
+    reload: impl FnOnce() -> Result<Reloaded, ReloadError>,
     succeeded: &IntGauge,
 ) -> Result<Reloaded, ReloadError> {
+    static UNDER_WAY: Mutex<()> = Mutex::new(());
+    let _under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+    let reloaded = reload();
     succeeded.set(i64::from(reloaded.is_ok()));
     match &reloaded {
         Ok(done) if done.needs_restart.is_empty() => tracing::info!("configuration reloaded"),
@@ -144,7 +148,7 @@ impl ConnectionLimit {
 
     /// A lower limit is reached as far as connections are free now.
     fn set(&self, next: usize) {
-        let mut limit = self.limit.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut limit = self.limit.lock().unwrap_or_else(PoisonError::into_inner);
         if next > *limit {
             self.semaphore.add_permits(next - *limit);
             *limit = next;
