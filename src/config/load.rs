@@ -15,6 +15,9 @@ use super::{
     limits, listen, permission_sets, routes, schema, store, tls, upstreams, usage,
 };
 
+/// What to do where the file cannot be read.
+const NO_FILE: &str = "name the file with -c, or make one with `portcullis init DIR`";
+
 /// Reads a configuration, with `environment` going before the file.
 ///
 /// # Errors
@@ -26,8 +29,7 @@ pub fn load(
 ) -> Result<Config, Vec<Diagnostic>> {
     let environment: Environment = environment.into_iter().collect();
     let report = Report::default();
-    let help = "name the file with -c, or make one with `portcullis init DIR`";
-    let config = parse_file(file, Some(help), &report).and_then(|(mut entries, source)| {
+    let config = parse_file(file, Some(NO_FILE), &report).and_then(|(mut entries, source)| {
         env::apply(&mut entries, &environment, &report);
         read(file, &Table::root(&entries, source, &report), &environment)
     });
@@ -49,8 +51,7 @@ pub fn load_lane(
 ) -> Result<LaneConfig, Vec<Diagnostic>> {
     let environment: Environment = environment.into_iter().collect();
     let report = Report::default();
-    let help = "name the file with -c, or make one with `portcullis init DIR`";
-    let legacy = parse_file(file, Some(help), &report).map(|(mut entries, source)| {
+    let legacy = parse_file(file, Some(NO_FILE), &report).map(|(mut entries, source)| {
         env::apply(&mut entries, &environment, &report);
         let root = Table::root(&entries, source, &report);
         root.allow(&schema::sections());

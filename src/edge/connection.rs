@@ -360,10 +360,9 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> Option<Ended> {
     let mut errors = std::iter::successors(Some(error), |error| error.source());
     let error = errors.find_map(|error| error.downcast_ref::<h2::Error>())?;
     let is_ours = error.is_go_away() && !error.is_remote();
-    match error.reason()? {
-        h2::Reason::ENHANCE_YOUR_CALM => Some(Ended::Flood),
-        _ => is_ours.then_some(Ended::Protocol),
-    }
+    let reason = error.reason().filter(|_| is_ours)?;
+    let is_flood = reason == h2::Reason::ENHANCE_YOUR_CALM;
+    Some(if is_flood { Ended::Flood } else { Ended::Protocol })
 }
 
 /// For the protocol that was agreed on, or else the one that the first bytes tell.

@@ -365,6 +365,10 @@ fn insert_methods(place: &mut Methods, methods: &[String], route: u32) -> Option
 
 #[cfg(test)]
 mod tests {
+    use super::super::Lookup;
+    use super::*;
+    use crate::core::permissions::{Family, Level, PermissionSetSpec};
+
     #[test]
     fn a_certificate_is_named_by_a_dns_name_a_uri_or_its_digest() {
         let digest = format!("sha256:{}", "aB".repeat(32));
@@ -380,10 +384,6 @@ mod tests {
             assert_eq!(client_name(odd), None, "{odd}");
         }
     }
-
-    use super::super::Lookup;
-    use super::*;
-    use crate::core::permissions::{Family, Level, PermissionSetSpec};
 
     fn sets() -> PermissionSets {
         PermissionSets::compile(vec![PermissionSetSpec {

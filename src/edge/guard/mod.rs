@@ -10,8 +10,8 @@
 //!
 //! A connection that begins with what is no request at all is closed without an answer.
 //!
-//! HTTP/2 is told by its preface, or agreed on with TLS (ALPN). Its frames leave nothing to guess and are passed through, but
-//! counted: a flood of those that do no work ends the connection.
+//! HTTP/2 is told by its preface, or agreed on with TLS (ALPN). Its frames leave nothing to guess
+//! and are passed through, but counted: a flood of those that do no work ends the connection.
 
 mod body;
 mod bytes;
