@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 
 import kubernetes_validate
 import yaml
@@ -163,13 +163,19 @@ def start_lane(configured, lane, gate, folder):
     wanted["PORTCULLIS_LEGACY__ADMIN"] = "127.0.0.1:0"
     command = [str(part) for part in (*configured, *lane["args"])]
     process = subprocess.Popen(command, env=os.environ | wanted, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 30
-    while not socket.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    watchdog = threading.Timer(30, process.kill)
+    watchdog.start()
+    said = []
+    # By then it has its handlers of signals as well.
+    for line in process.stderr:
+        said.append(line.strip())
+        if "slow lane listening" in line:
+            break
     listened = socket.exists()
     process.terminate()
-    said = process.communicate()[1]
-    return [] if listened and process.returncode == 0 else [f"the lane does not run: {said.strip()}"]
+    said.append(process.communicate()[1].strip())
+    watchdog.cancel()
+    return [] if listened and process.returncode == 0 else ["the lane does not run", *said]
 
 
 def environment(container, folder):
