@@ -161,6 +161,37 @@ fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
 }
 
 #[test]
+fn a_grpc_call_ends_with_a_status_when_its_token_expires_or_ip_rules_exclude_it() {
+    let grpc = grpc::serve();
+    let (home, gate) = gate_before(&grpc);
+    let in_force = |token: &str| {
+        eventually("the token is in force", || {
+            (gate.status("/grpc.Service/none", token) != 401).then_some(())
+        });
+    };
+    let made = Instant::now();
+    let (_, token) = home.make_token(&["--grant", "job_admin", "--expires", "5s"]);
+    in_force(&token);
+    let (mut expiring, lines) = endless(&gate, &token, "down", "1000000");
+    let last = lines.lines().map_while(Result::ok).last().unwrap();
+    let lasted = made.elapsed();
+    assert_eq!(last, "status UNAUTHENTICATED Invalid token.");
+    assert!(lasted > Duration::from_secs(3) && lasted < Duration::from_secs(7), "{lasted:?}");
+    expiring.wait().unwrap();
+
+    let (_, token) = home.make_token(&["--grant", "job_admin"]);
+    in_force(&token);
+    let (mut excluded, lines) = endless(&gate, &token, "both", "-1");
+    home.run(&["ip-rule", "allow", "--account", "1", "192.0.2.0/24"]);
+    home.run(&["ip-rule", "enable", "--account", "1"]);
+    let began = Instant::now();
+    let last = lines.lines().map_while(Result::ok).last().unwrap();
+    assert!(last.starts_with("status PERMISSION_DENIED"), "{last}");
+    assert!(began.elapsed() < CUT, "{:?}", began.elapsed());
+    excluded.wait().unwrap();
+}
+
+#[test]
 fn what_a_call_that_is_cut_is_told_is_concealed_as_well() {
     let grpc = grpc::serve();
     for (kind, count) in [("down", "1000000"), ("up", "1000000000")] {

@@ -73,6 +73,39 @@ fn a_websocket_gets_a_close_frame_when_its_token_is_revoked() {
     }
 }
 
+#[test]
+fn a_websocket_gets_a_close_frame_when_its_token_expires_or_ip_rules_exclude_it() {
+    let server = Server::start();
+    let (home, gate) = server.gate();
+    let wait = |token: &str| {
+        eventually("the token is in force", || {
+            (gate.status("/nowhere", token) != 401).then_some(())
+        });
+        let mut command = peer(&["wait", &port(&gate), token, "/free/silent"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "open");
+        (child, lines)
+    };
+    let made = Instant::now();
+    let (_, token) = home.make_token(&["--grant", "job_admin", "--expires", "5s"]);
+    let (mut expiring, mut lines) = wait(&token);
+    assert_eq!(lines.next().unwrap().unwrap(), "1008 Invalid token.");
+    let lasted = made.elapsed();
+    assert!(lasted > Duration::from_secs(3) && lasted < Duration::from_secs(7), "{lasted:?}");
+    expiring.wait().unwrap();
+
+    let (_, token) = home.make_token(&["--grant", "job_admin"]);
+    let (mut excluded, mut lines) = wait(&token);
+    home.run(&["ip-rule", "allow", "--account", "1", "192.0.2.0/24"]);
+    home.run(&["ip-rule", "enable", "--account", "1"]);
+    let began = Instant::now();
+    let closed = lines.next().unwrap().unwrap();
+    assert!(closed.starts_with("1008 ") && !closed.contains("Invalid token"), "{closed}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    excluded.wait().unwrap();
+}
+
 /// An upstream that switches to whatever it is asked for, and then gives every byte back.
 fn echo() -> Upstream {
     Upstream::raw(|mut stream| {
