@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::process::{Stop, Termination, run_here, spawn_reloads};
 use super::reload::{ReloadError, Reloaded, one_at_a_time};
-use super::serve::{AppError, Control, Stop, reload_when_asked};
+use super::serve::{AppError, Control};
 use crate::config::{self, LaneConfig, Listen};
 use crate::core::record::TokenId;
 use crate::core::token::Secret;
@@ -66,20 +66,13 @@ impl LaneProcess {
     /// # Errors
     /// The operating system's, before anything is accepted.
     pub fn run(self, stop: Stop) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, self.serve_until(stop))?;
-        // A reload under way must not hold up the end.
-        runtime.shutdown_background();
-        Ok(())
+        run_here(self.serve_until(stop))
     }
 
     async fn serve_until(self, stop: Stop) -> io::Result<()> {
         let Self { listener, admin, shared } = self;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let hangup = signal(SignalKind::hangup())?;
-        tokio::task::spawn_local(reload_when_asked(shared.clone(), hangup));
+        let termination = Termination::new(stop)?;
+        spawn_reloads(shared.clone())?;
         if let Some(admin) = admin {
             tracing::info!(address = admin.address(), "admin listening");
             tokio::task::spawn_local(admin::serve(admin, shared.clone()));
@@ -89,9 +82,7 @@ impl LaneProcess {
         let mut serving =
             tokio::task::spawn_local(accept(listener, shared.server.clone(), stopped));
         tokio::select! {
-            () = stop => {}
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
+            () = termination.wait() => {}
             ended = &mut serving => return ended.unwrap_or_else(|error| Err(io::Error::other(error))),
         }
         let timeout = shared.config.load().legacy.deadline;

@@ -3,15 +3,17 @@
 mod hardening;
 mod lane;
 mod lane_process;
+mod process;
 mod reload;
 mod serve;
 
 pub use hardening::{harden, silence_panics};
 pub use lane_process::LaneProcess;
+pub use process::Stop;
 pub use reload::ReloadError;
 pub(crate) use reload::Reloaded;
 pub(crate) use serve::Control;
-pub use serve::{AppError, Gate, Stop};
+pub use serve::{AppError, Gate};
 
 use crate::config::Config;
 use crate::store::{AuditKeys, Rules};

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::lane::Observer;
-use super::reload::{ConnectionLimit, FileWatch, ReloadError, Reloaded, Reloader};
+use super::process::{Stop, Termination, run_here, spawn_reloads};
+use super::reload::{ConnectionLimit, ReloadError, Reloaded, Reloader};
 use crate::config::{Config, Origin, StoreUrl};
 use crate::control::{self, Api, Feed};
 use crate::core::digest::DigestKeys;
@@ -25,9 +25,6 @@ use crate::observe::admin::{self, Administered};
 use crate::observe::metrics::Metrics;
 use crate::store::{SqliteStore, Store, StoreError};
 use crate::usage::{Collector, LaneTally, Recorder};
-
-/// How often changed files are looked for. A change is put in force at the second look.
-const FILE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Most workers where neither a quota nor the configuration says how many.
 const WORKERS_LIMIT: usize = 4;
@@ -63,9 +60,6 @@ pub(crate) struct Control {
     limits: Arc<SharedLimits>,
     ready: AtomicBool,
 }
-
-/// How a gate is told to stop.
-pub type Stop = std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
 impl Gate {
     /// Opens the store or the cache of the feed, binds the listeners and starts the threads.
@@ -147,21 +141,12 @@ impl Gate {
     /// # Errors
     /// The operating system's, before anything is accepted.
     pub fn run(self, stop: Stop) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let tasks = tokio::task::LocalSet::new();
-        tasks.block_on(&runtime, self.accept_until(stop))?;
-        // A request that hashes or reads for `explain` must not hold up the end.
-        runtime.shutdown_background();
-        Ok(())
+        run_here(self.accept_until(stop))
     }
 
     async fn accept_until(self, stop: Stop) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let reloads = tokio::task::spawn_local(reload_when_asked(
-            self.shared.clone(),
-            signal(SignalKind::hangup())?,
-        ));
+        let termination = Termination::new(stop)?;
+        let reloads = spawn_reloads(self.shared.clone())?;
         let (stop_accepting, stopped) = watch::channel(false);
         let mut accepting = tokio::task::JoinSet::new();
         for (listener, transport) in self.listeners {
@@ -184,11 +169,7 @@ impl Gate {
             tracing::info!(address = listener.address(), "admin listening");
             tokio::task::spawn_local(admin::serve(listener, self.shared.clone()));
         }
-        tokio::select! {
-            () = stop => {}
-            _ = terminate.recv() => tracing::info!("SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("SIGINT"),
-        }
+        termination.wait().await;
         let gate = self.shared.reloader.shared.live().config.gate.clone();
         tracing::info!(delay = ?gate.drain_delay, timeout = ?gate.drain_timeout, "draining");
         self.shared.ready.store(false, Ordering::Relaxed);
@@ -300,26 +281,6 @@ impl Control {
         let lane = self.reloader.lane.load_full();
         let gate = Running { limits: &limits, lane: lane.as_deref() };
         question.answer(index, &live.config, store, Some(gate))
-    }
-}
-
-/// Reloads on SIGHUP and when a file has changed.
-pub(super) async fn reload_when_asked(
-    control: Arc<dyn Administered>,
-    mut hangup: tokio::signal::unix::Signal,
-) {
-    let mut watch = FileWatch::new(&control.files());
-    let mut interval = tokio::time::interval(FILE_INTERVAL);
-    loop {
-        let asked = tokio::select! {
-            _ = hangup.recv() => true,
-            _ = interval.tick() => watch.changed(&control.files()),
-        };
-        if asked {
-            let control = control.clone();
-            // What went wrong is logged where it is found.
-            let _ = tokio::task::spawn_blocking(move || control.reload()).await;
-        }
     }
 }
 
