@@ -27,17 +27,9 @@ pub fn load(
     file: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, Vec<Diagnostic>> {
-    let environment: Environment = environment.into_iter().collect();
-    let report = Report::default();
-    let config = parse_file(file, Some(NO_FILE), &report).and_then(|(mut entries, source)| {
-        env::apply(&mut entries, &environment, &report);
-        read(file, &Table::root(&entries, source, &report), &environment)
-    });
-    let (errors, warnings) = report.finish();
-    match config {
-        Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
-        _ => Err(errors),
-    }
+    let (config, warnings) =
+        load_with(file, environment, |root, environment| read(file, root, environment))?;
+    Ok(Config { warnings, ..config })
 }
 
 /// Reads what `portcullis lane` needs of the same configuration: `[legacy]` alone, and no file that
@@ -49,20 +41,31 @@ pub fn load_lane(
     file: &Path,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<LaneConfig, Vec<Diagnostic>> {
+    let (config, warnings) = load_with(file, environment, |root, _| {
+        root.allow(&schema::sections());
+        legacy::require_socket(root);
+        let legacy = legacy::read_lane(root, Files::beside(file).base());
+        let socket = legacy.socket.clone()?;
+        Some(LaneConfig { file: file.to_path_buf(), legacy, socket, warnings: Vec::new() })
+    })?;
+    Ok(LaneConfig { warnings, ..config })
+}
+
+/// What `read` makes of a file and the environment, and what is to be warned of.
+fn load_with<T>(
+    file: &Path,
+    environment: impl IntoIterator<Item = (String, String)>,
+    read: impl FnOnce(&Table<'_>, &Environment) -> Option<T>,
+) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
     let environment: Environment = environment.into_iter().collect();
     let report = Report::default();
-    let legacy = parse_file(file, Some(NO_FILE), &report).map(|(mut entries, source)| {
+    let value = parse_file(file, Some(NO_FILE), &report).and_then(|(mut entries, source)| {
         env::apply(&mut entries, &environment, &report);
-        let root = Table::root(&entries, source, &report);
-        root.allow(&schema::sections());
-        legacy::require_socket(&root);
-        legacy::read_lane(&root, Files::beside(file).base())
+        read(&Table::root(&entries, source, &report), &environment)
     });
     let (errors, warnings) = report.finish();
-    match legacy.and_then(|legacy| Some((legacy.socket.clone()?, legacy))) {
-        Some((socket, legacy)) if errors.is_empty() => {
-            Ok(LaneConfig { file: file.to_path_buf(), legacy, socket, warnings })
-        }
+    match value {
+        Some(value) if errors.is_empty() => Ok((value, warnings)),
         _ => Err(errors),
     }
 }
