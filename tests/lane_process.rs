@@ -48,6 +48,13 @@ fn up(gate: &Gate) -> f64 {
     gate.metrics().value("portcullis_legacy_lane_up")
 }
 
+/// Waits until one question is on its way to the lane, or there.
+fn wait_under_way(gate: &Gate) {
+    eventually("it is under way", || {
+        (gate.metrics().value("portcullis_legacy_queue_depth") == 1.0).then_some(())
+    });
+}
+
 fn wait_up(gate: &Gate) {
     eventually("the lane is reached", || (up(gate) == 1.0).then_some(()));
 }
@@ -152,9 +159,7 @@ fn a_request_under_way_is_unavailable_where_it_is_killed() {
     wait_up(&gate);
     let mut connection = gate.connect();
     connection.write(&Request::get(JOBS).token("slowtok-number-0001").bytes());
-    eventually("it is under way", || {
-        (gate.metrics().value("portcullis_legacy_queue_depth") == 1.0).then_some(())
-    });
+    wait_under_way(&gate);
     lane.signal(Signal::KILL);
     lane.wait_end();
     assert_unavailable(&connection.response());
@@ -268,9 +273,7 @@ fn what_was_asked_before_sigterm_is_answered_and_then_it_ends() {
     wait_up(&gate);
     let mut connection = gate.connect();
     connection.write(&Request::get(JOBS).token("slowtok-number-0001").bytes());
-    eventually("it is under way", || {
-        (gate.metrics().value("portcullis_legacy_queue_depth") == 1.0).then_some(())
-    });
+    wait_under_way(&gate);
     lane.signal(Signal::TERM);
     lane.wait_for_log("draining");
     assert_unavailable(&gate.get(JOBS, OLD));
@@ -291,9 +294,7 @@ fn a_token_that_is_revoked_while_it_is_hashed_is_refused() {
     let id = home.token_id("old").to_string();
     let mut connection = gate.connect();
     connection.write(&Request::get(JOBS).token(OLD).bytes());
-    eventually("it is under way", || {
-        (gate.metrics().value("portcullis_legacy_queue_depth") == 1.0).then_some(())
-    });
+    wait_under_way(&gate);
     home.run(&["token", "revoke", &id]);
     assert_eq!(connection.response().status, 401);
     gate.expect_one_decision("revoked");

@@ -147,9 +147,7 @@ fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
     let (home, gate) = gate_before(&grpc);
     for (kind, count) in [("down", "1000000"), ("both", "-1")] {
         let (id, token) = home.make_token(&["--grant", "job_admin"]);
-        eventually("the token is in force", || {
-            (gate.status("/grpc.Service/none", &token) != 401).then_some(())
-        });
+        gate.wait_in_force(&token);
         let (mut child, lines) = endless(&gate, &token, kind, count);
         home.run(&["token", "revoke", &id.to_string()]);
         let began = Instant::now();
@@ -164,14 +162,9 @@ fn a_grpc_call_ends_with_a_status_when_its_token_is_revoked() {
 fn a_grpc_call_ends_with_a_status_when_its_token_expires_or_ip_rules_exclude_it() {
     let grpc = grpc::serve();
     let (home, gate) = gate_before(&grpc);
-    let in_force = |token: &str| {
-        eventually("the token is in force", || {
-            (gate.status("/grpc.Service/none", token) != 401).then_some(())
-        });
-    };
     let made = Instant::now();
     let (_, token) = home.make_token(&["--grant", "job_admin", "--expires", "5s"]);
-    in_force(&token);
+    gate.wait_in_force(&token);
     let (mut expiring, lines) = endless(&gate, &token, "down", "1000000");
     let last = lines.lines().map_while(Result::ok).last().unwrap();
     let lasted = made.elapsed();
@@ -180,7 +173,7 @@ fn a_grpc_call_ends_with_a_status_when_its_token_expires_or_ip_rules_exclude_it(
     expiring.wait().unwrap();
 
     let (_, token) = home.make_token(&["--grant", "job_admin"]);
-    in_force(&token);
+    gate.wait_in_force(&token);
     let (mut excluded, lines) = endless(&gate, &token, "both", "-1");
     home.run(&["ip-rule", "allow", "--account", "1", "192.0.2.0/24"]);
     home.run(&["ip-rule", "enable", "--account", "1"]);
@@ -220,8 +213,7 @@ fn a_grpc_call_that_is_cut_is_not_written_to_though_its_client_hears_nothing() {
         let sink = Peer::start(sink);
         let (home, gate) = gate_before(&sink);
         let (id, token) = home.make_token(&["--grant", "job_admin"]);
-        let is_known = || (gate.status("/me/none", &token) != 401).then_some(());
-        eventually("the token is in force", is_known);
+        gate.wait_in_force(&token);
         let mut client = fixture("grpc_deaf.py");
         client.args([&gate.address().port().to_string(), "/grpc.Service/both", &token, kind]);
         let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

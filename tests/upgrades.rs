@@ -1,14 +1,14 @@
 //! Connections that go on in another protocol: WebSocket with the package `websockets` at both
 //! ends, others over raw sockets.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::tools::succeed;
 use crate::support::upstream::read_request;
 use crate::support::world::SERVICE;
-use crate::support::{Connection, Gate, Home, Peer, Request, Upstream, eventually, fixture};
+use crate::support::{Connection, Gate, Home, Peer, Request, Upstream, fixture};
 
 /// A WebSocket server.
 struct Server(Peer);
@@ -51,6 +51,16 @@ fn who_may_not_pass_gets_an_answer_of_http() {
     assert_eq!(answer.trim(), "refused 401");
 }
 
+/// A client that waits on an open WebSocket, and what it says from then on.
+fn waiting(gate: &Gate, token: &str, path: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+    gate.wait_in_force(token);
+    let mut command = peer(&["wait", &port(gate), token, path]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "open");
+    (child, lines)
+}
+
 #[test]
 fn a_websocket_gets_a_close_frame_when_its_token_is_revoked() {
     let server = Server::start();
@@ -58,13 +68,7 @@ fn a_websocket_gets_a_close_frame_when_its_token_is_revoked() {
     // Silent, and in the middle of one frame after another.
     for path in ["/free/silent", "/free/talking"] {
         let (id, token) = home.make_token(&["--grant", "job_admin"]);
-        eventually("the token is in force", || {
-            (gate.status("/nowhere", &token) != 401).then_some(())
-        });
-        let mut child =
-            peer(&["wait", &port(&gate), &token, path]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "open");
+        let (mut child, mut lines) = waiting(&gate, &token, path);
         home.run(&["token", "revoke", &id.to_string()]);
         let began = Instant::now();
         assert_eq!(lines.next().unwrap().unwrap(), "1008 Invalid token.", "{path}");
@@ -77,26 +81,16 @@ fn a_websocket_gets_a_close_frame_when_its_token_is_revoked() {
 fn a_websocket_gets_a_close_frame_when_its_token_expires_or_ip_rules_exclude_it() {
     let server = Server::start();
     let (home, gate) = server.gate();
-    let wait = |token: &str| {
-        eventually("the token is in force", || {
-            (gate.status("/nowhere", token) != 401).then_some(())
-        });
-        let mut command = peer(&["wait", &port(&gate), token, "/free/silent"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "open");
-        (child, lines)
-    };
     let made = Instant::now();
     let (_, token) = home.make_token(&["--grant", "job_admin", "--expires", "5s"]);
-    let (mut expiring, mut lines) = wait(&token);
+    let (mut expiring, mut lines) = waiting(&gate, &token, "/free/silent");
     assert_eq!(lines.next().unwrap().unwrap(), "1008 Invalid token.");
     let lasted = made.elapsed();
     assert!(lasted > Duration::from_secs(3) && lasted < Duration::from_secs(7), "{lasted:?}");
     expiring.wait().unwrap();
 
     let (_, token) = home.make_token(&["--grant", "job_admin"]);
-    let (mut excluded, mut lines) = wait(&token);
+    let (mut excluded, mut lines) = waiting(&gate, &token, "/free/silent");
     home.run(&["ip-rule", "allow", "--account", "1", "192.0.2.0/24"]);
     home.run(&["ip-rule", "enable", "--account", "1"]);
     let began = Instant::now();

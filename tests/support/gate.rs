@@ -137,6 +137,12 @@ impl Gate {
         Scrape::parse(self.admin_get("/metrics").text())
     }
 
+    /// Waits until a token that was just made is known here.
+    pub fn wait_in_force(&self, token: &str) {
+        let is_known = || (self.status("/nowhere", token) != 401).then_some(());
+        eventually("the token is in force", is_known);
+    }
+
     /// Waits until exactly one decision has this reason, as a scrape has it a second later.
     pub fn expect_one_decision(&self, reason: &str) {
         self.expect_decisions(reason, 1.0);
